@@ -1,0 +1,1 @@
+"""One module a verb: parse, one call of the engine, print."""

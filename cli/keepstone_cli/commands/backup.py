@@ -1,0 +1,179 @@
+"""Make a snapshot."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import keepstone
+from keepstone.compression import level_of
+from keepstone.errors import NoRepository, UsageError
+from keepstone.sources.exclude import Exclusions, parse_exclude_file
+from keepstone.work.backup import BackupResult
+from keepstone_cli.main import Settings
+from keepstone_cli.output import Output, clean, duration, path_fields, size
+from keepstone_cli.secrets import credential
+from keepstone_cli.settings import open_repository, place, state_folder
+
+
+@click.command("backup")
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Mark the snapshot; can be given several times.")
+@click.option("--host", default="", metavar="NAME", help="Another host name than this computer's.")
+@click.option(
+    "-e",
+    "--exclude",
+    "excludes",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out what matches; see the documentation for patterns.",
+)
+@click.option(
+    "--exclude-file", "exclude_files", multiple=True, metavar="FILE", help="Read patterns from a file, one a line."
+)
+@click.option("--exclude-caches", is_flag=True, help="Leave out the content of folders that carry a CACHEDIR.TAG.")
+@click.option("-x", "--one-file-system", is_flag=True, help="Do not cross into other filesystems.")
+@click.option("-n", "--dry-run", is_flag=True, help="Read and report, but store nothing.")
+@click.option("-f", "--force", is_flag=True, help="Read every file again, whatever looks unchanged.")
+@click.option("--stdin", "from_stdin", is_flag=True, help="Store what comes in on standard input as one file.")
+@click.option("--stdin-filename", default="stdin", show_default=True, metavar="NAME", help="The name of that file.")
+@click.option(
+    "--files-from", multiple=True, metavar="FILE", help="Read paths from a file, one a line; - is standard input."
+)
+@click.option(
+    "--compression",
+    default="default",
+    show_default=True,
+    metavar="SETTING",
+    help="off, fast, default, better, max, or a zstd level from 0 to 19.",
+)
+@click.pass_obj
+def command(
+    settings: Settings,
+    paths: tuple[str, ...],
+    tags: tuple[str, ...],
+    host: str,
+    excludes: tuple[str, ...],
+    exclude_files: tuple[str, ...],
+    exclude_caches: bool,
+    one_file_system: bool,
+    dry_run: bool,
+    force: bool,
+    from_stdin: bool,
+    stdin_filename: str,
+    files_from: tuple[str, ...],
+    compression: str,
+) -> int:
+    """Make a snapshot of files and folders.
+
+    What is stored already is not stored again. Without --repo the default repository is used, and created if there
+    is none.
+    """
+    sources = [os.fsencode(path) for path in paths]
+    for file in files_from:
+        sources += _lines(file)
+    if from_stdin:
+        if sources:
+            raise UsageError("--stdin stores one file and takes no paths.", "Leave out the paths, or --stdin.")
+        sources = [b"/" + os.fsencode(stdin_filename).strip(b"/")]
+    elif not sources:
+        raise UsageError("There is nothing to back up.", "Name at least one path.")
+    patterns = [os.fsencode(pattern) for pattern in excludes]
+    for file in exclude_files:
+        patterns += parse_exclude_file(_content(file))
+    options = keepstone.BackupOptions(
+        sources=[os.path.abspath(source) for source in sources],
+        tags=tags,
+        host=host,
+        exclusions=Exclusions(patterns) if patterns else None,
+        exclude_caches=exclude_caches,
+        one_file_system=one_file_system,
+        dry_run=dry_run,
+        force=force,
+        level=level_of(compression),
+        stream=sys.stdin.buffer if from_stdin else None,
+    )
+    output = settings.output()
+    with _open(settings, output) as repository:
+        try:
+            result = repository.backup(options, output.listen)
+        finally:
+            output.stop_meter()
+    _report(output, result, options)
+    return 3 if result.problems else 0
+
+
+def _open(settings: Settings, output: Output) -> keepstone.Client:
+    """Open the repository; the default one is created if there is none."""
+    try:
+        from keepstone.repo.repository import repository_id
+        from keepstone.store import open_store
+
+        repository_id(open_store(place(settings)))
+    except NoRepository:
+        if settings.repo:
+            raise
+        unlock = credential(settings, new=True, prompt="New password for your backups")
+        keepstone.init(place(settings), unlock, state=state_folder())
+        output.note(f"Created your repository at {place(settings)}.")
+        output.note("Keep the password: without it the backups cannot be read by anyone.")
+        return open_repository(settings, unlock)
+    return open_repository(settings)
+
+
+def _lines(file: str) -> list[bytes]:
+    return [line for line in _content(file).splitlines() if line]
+
+
+def _content(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    return Path(file).read_bytes()
+
+
+def _report(output: Output, result: BackupResult, options: keepstone.BackupOptions) -> None:
+    counts = result.counts
+    if output.json:
+        output.data(
+            {
+                "message_type": "summary",
+                "snapshot_id": result.snapshot.hex() if result.snapshot else None,
+                "dry_run": options.dry_run,
+                "files_new": counts.files_new,
+                "files_changed": counts.files_changed,
+                "files_unmodified": counts.files_unmodified,
+                "dirs": counts.folders,
+                "total_files_processed": counts.files,
+                "total_bytes_processed": counts.bytes,
+                "data_added": counts.added,
+                "data_stored": result.stored_bytes,
+                "chunks_new": counts.chunks_new,
+                "total_duration": round(result.duration, 3),
+                "parent": result.parent.hex() if result.parent else None,
+                "problems": len(result.problems),
+                "live_databases": [path_fields(path) for path in result.databases],
+                "changed_while_read": [path_fields(path) for path in result.inexact],
+                "receipt": result.receipt,
+            }
+        )
+        return
+    output.note(
+        f"{counts.files} files, {size(counts.bytes)}: "
+        f"{counts.files_new} new, {counts.files_changed} changed, {counts.files_unmodified} unmodified"
+    )
+    verb = "Would add" if options.dry_run else "Added"
+    output.note(
+        f"{verb} {size(counts.added)} of new data, {size(result.stored_bytes)} stored, in {duration(result.duration)}"
+    )
+    for path in result.databases:
+        output.note(f"Live database stored as one consistent image: {clean(path)}")
+    for path in result.inexact:
+        output.warn(f"Changed while it was read: {clean(path)}")
+    if result.problems:
+        output.warn(f"{len(result.problems)} could not be read; everything else was stored.")
+    if result.snapshot:
+        output.result(f"snapshot {result.snapshot.hex()[:8]} saved")
+        output.note(f"Receipt {result.receipt} (`keepstone check --receipt` proves that this backup is still there)")

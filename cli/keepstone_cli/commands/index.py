@@ -1,0 +1,26 @@
+"""The index."""
+
+from __future__ import annotations
+
+import click
+
+from keepstone_cli.main import Settings
+from keepstone_cli.settings import open_repository
+
+
+@click.group("index")
+def command() -> None:
+    """Rebuild the index."""
+
+
+@command.command("rebuild")
+@click.pass_obj
+def rebuild(settings: Settings) -> None:
+    """Rebuild the local index from the packs, and write index objects for packs that have none."""
+    output = settings.output()
+    with open_repository(settings) as repository:
+        lacking = repository.rebuild_index()
+    if settings.json:
+        output.data({"message_type": "index_rebuilt", "packs_indexed": lacking})
+    else:
+        output.note(f"Rebuilt the index; {lacking} packs had no index object and have one now.")

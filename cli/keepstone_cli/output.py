@@ -1,0 +1,194 @@
+"""Everything that is printed: results to standard output, human words and progress to standard error.
+
+All names that come from files pass `clean`, so nothing in a backup can steer a terminal. JSON only grows; bytes that
+are not UTF-8 appear escaped and, exactly, in a second field with base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json as json_module
+import sys
+import time
+import unicodedata
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepstone.events import Event
+    from keepstone_cli.progress import Meter
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_HIDDEN = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
+
+
+def clean(text: str | bytes) -> str:
+    """Return text with every control, bidi and invisible character escaped."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if unicodedata.category(c) not in _HIDDEN else _escape(c) for c in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in UNITS:
+        if count < 1000 or unit == UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a number of seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"
+
+
+def local_time(ns: int) -> str:
+    return datetime.datetime.fromtimestamp(ns / 1e9).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def iso_time(ns: int) -> str:
+    """Return nanoseconds since 1970 as RFC 3339 text in UTC, exact to the nanosecond."""
+    moment = datetime.datetime.fromtimestamp(ns // 1_000_000_000, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ns % 1_000_000_000:09}Z"
+
+
+def path_fields(path: bytes, name: str = "path") -> dict[str, str]:
+    """Return the JSON fields of a path: text, and base64 of the exact bytes if it is not UTF-8."""
+    try:
+        return {name: path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {
+            name: path.decode("utf-8", "backslashreplace"),
+            f"{name}_base64": base64.b64encode(path).decode(),
+        }
+
+
+class Output:
+    """What a command prints with."""
+
+    def __init__(self, *, json: bool, quiet: bool) -> None:
+        self.json, self.quiet = json, quiet
+        self._meter: Meter | None = None
+        self._last_status = 0.0
+
+    def result(self, text: str) -> None:
+        """Print a line of a result."""
+        print(text)
+
+    def data(self, value: object) -> None:
+        """Print a JSON document or line."""
+        print(json_module.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+
+    def bytes(self, data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+
+    def note(self, text: str) -> None:
+        """Tell a person something, unless quiet or in JSON."""
+        if not self.quiet and not self.json:
+            self.stop_meter()
+            print(text, file=sys.stderr)
+
+    def warn(self, text: str) -> None:
+        """Tell a person something even if quiet."""
+        if not self.json:
+            self.stop_meter()
+            print(text, file=sys.stderr)
+
+    def table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+        """Print aligned columns."""
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        for row in (heads, tuple("-" * width for width in widths), *rows):
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    # Events ----------------------------------------------------------------------------------------------
+
+    def listen(self, event: Event) -> None:
+        """Show what the engine reports."""
+        from keepstone import events
+
+        if isinstance(event, events.Progress):
+            self._progress(event)
+        elif isinstance(event, events.Problem):
+            if self.json:
+                self.data(
+                    {"message_type": "error", "during": event.during, **path_fields(event.path, "item"),
+                     "error": {"kind": event.error.kind, "message": event.error.message, "remedy": event.error.remedy}}
+                )  # fmt: skip
+            else:
+                self.warn(f"Problem: {clean(event.error.message)}")
+        elif isinstance(event, events.Notice):
+            if self.json:
+                self.data({"message_type": "notice", "message": event.text, **path_fields(event.path, "item")})
+            else:
+                self.note(
+                    f"Note: {clean(event.path)}: {clean(event.text)}" if event.path else f"Note: {clean(event.text)}"
+                )
+
+    def _progress(self, event: Event) -> None:
+        from keepstone import events
+
+        assert isinstance(event, events.Progress)
+        now = time.monotonic()
+        if self.quiet or now - self._last_status < 0.1:
+            return
+        self._last_status = now
+        if self.json:
+            self.data(_status(event))
+        elif sys.stderr.isatty():
+            if self._meter is None:
+                from keepstone_cli.progress import Meter
+
+                self._meter = Meter()
+            self._meter.show(event)
+
+    def stop_meter(self) -> None:
+        """Take the progress line away."""
+        if self._meter is not None:
+            self._meter.stop()
+            self._meter = None
+
+
+def _status(event: object) -> dict[str, object]:
+    from keepstone import events
+
+    assert isinstance(event, events.Progress)
+    status: dict[str, object] = {
+        "message_type": "status",
+        "files_done": event.files_done,
+        "bytes_done": event.bytes_done,
+    }
+    if event.files_total is not None:
+        status["total_files"] = event.files_total
+    if event.bytes_total is not None:
+        status["total_bytes"] = event.bytes_total
+        status["percent_done"] = min(1.0, event.bytes_done / event.bytes_total) if event.bytes_total else 1.0
+    return status
+
+
+def print_failure(code: int, message: str, remedy: str, kind: str, *, json: bool) -> None:
+    """Print the error that ends a command: one sentence of what happened, one of what to do."""
+    stream: IO[str] = sys.stderr
+    if json:
+        document = {
+            "message_type": "exit_error",
+            "code": code,
+            "kind": kind,
+            "message": message,
+            "remedy": remedy,
+        }
+        print(json_module.dumps(document, ensure_ascii=False), file=stream)
+    else:
+        print(f"Error: {clean(message)}\n{clean(remedy)}", file=stream)

@@ -1,0 +1,90 @@
+"""Where passwords and keys come from: option, environment, file, command, or a prompt on the terminal.
+
+A secret is never taken from the command line itself, where other users could see it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from keepstone.errors import UsageError
+from keepstone.repo.keys import Credential, parse_digits, password
+from keepstone_cli.main import Settings
+
+NEED = (
+    "Set KEEPSTONE_PASSWORD, KEEPSTONE_PASSWORD_FILE, KEEPSTONE_PASSWORD_COMMAND or KEEPSTONE_KEY_FILE, "
+    "or run it on a terminal."
+)
+
+
+def credential(settings: Settings, *, new: bool = False, prompt: str = "Password") -> Credential:
+    """Return what unlocks the repository. A new password is asked for twice.
+
+    Raises:
+        UsageError: nothing was given and there is no terminal to ask on.
+    """
+    if settings.key_file:
+        return key_of_file(settings.key_file)
+    found = given_password(settings.password_file)
+    if found is not None:
+        return password(found)
+    return ask(prompt, twice=new)
+
+
+def given_password(password_file: str | None) -> str | None:
+    """Return the password from option or environment, or None."""
+    if password_file:
+        return _first_line(password_file)
+    if (value := os.environ.get("KEEPSTONE_PASSWORD")) is not None:
+        return value
+    if file := os.environ.get("KEEPSTONE_PASSWORD_FILE"):
+        return _first_line(file)
+    if command := os.environ.get("KEEPSTONE_PASSWORD_COMMAND"):
+        return _of_command(command)
+    return None
+
+
+def ask(prompt: str, *, twice: bool = False) -> Credential:
+    """Ask on the terminal, without echo.
+
+    Raises:
+        UsageError: there is no terminal, or the two entries differ.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("No password was given.", NEED)
+    first = getpass.getpass(f"{prompt}: ")
+    if twice and getpass.getpass(f"{prompt} again: ") != first:
+        raise UsageError("The two entries differ.", "Run the command again.")
+    return password(first)
+
+
+def key_of_file(path: str) -> Credential:
+    """Return the 64-digit key in a file; lines beginning with # are ignored."""
+    text = _read(path)
+    return parse_digits("".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
+
+
+def _first_line(path: str) -> str:
+    return _read(path).split("\n", 1)[0].rstrip("\r")
+
+
+def _read(path: str) -> str:
+    try:
+        with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(65536)
+    except OSError as error:
+        raise UsageError(f"The file {path} cannot be read ({error.strerror}).", "Check its path and rights.") from error
+
+
+def _of_command(command: str) -> str:
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise UsageError(
+            f"KEEPSTONE_PASSWORD_COMMAND ended with code {done.returncode}.",
+            "Run the command by itself to see why.",
+        )
+    return done.stdout.decode("utf-8", "surrogateescape").split("\n", 1)[0].rstrip("\r")

@@ -1,0 +1,62 @@
+"""Keepstone: content-addressed, end-to-end encrypted backup.
+
+    import keepstone
+
+    credential = keepstone.password("correct horse battery staple")
+    keepstone.init("/backup", credential)
+    with keepstone.open("/backup", credential) as repository:
+        repository.backup(keepstone.BackupOptions(sources=[b"/home/ana/messages"]))
+        snapshot = repository.snapshot("latest")
+        repository.restore(snapshot, keepstone.RestoreOptions(target=b"/tmp/back"))
+
+General layout: words (`ids errors events clock`), bytes without places (`chunking hashing compression sealing
+encoding`), places without secrets (`store`), the repository that joins them (`repo`), what there is to save and what it
+means (`sources history`), and the verbs (`work`). Imports point down only. The names below are the public interface;
+everything else may change tomorrow. The engine prints nothing: it returns values and reports events.
+
+Old data: a repository written by any released version can be read by every later one.
+"""
+
+from keepstone.errors import KeepstoneError
+from keepstone.events import Event, FileDone, Listener, Notice, Problem, Progress
+from keepstone.history.snapshot import Snapshot
+from keepstone.repo.keys import Credential, digits_text, new_digits, parse_digits, password
+from keepstone.sources.exclude import Exclusions
+from keepstone.work.backup import BackupOptions, BackupResult
+from keepstone.work.check import CheckResult
+from keepstone.work.client import Client, init
+from keepstone.work.client import open_client as open
+from keepstone.work.query import Change, Found, Listed, Stats
+from keepstone.work.restore import RestoreOptions, RestoreResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackupOptions",
+    "BackupResult",
+    "Change",
+    "CheckResult",
+    "Client",
+    "Credential",
+    "Event",
+    "Exclusions",
+    "FileDone",
+    "Found",
+    "KeepstoneError",
+    "Listed",
+    "Listener",
+    "Notice",
+    "Problem",
+    "Progress",
+    "RestoreOptions",
+    "RestoreResult",
+    "Snapshot",
+    "Stats",
+    "__version__",
+    "digits_text",
+    "init",
+    "new_digits",
+    "open",
+    "parse_digits",
+    "password",
+]

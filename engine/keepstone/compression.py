@@ -1,0 +1,90 @@
+"""zstd with a guard on both sides: what does not shrink stays raw, and nothing expands beyond what was promised.
+
+A compressor must not be shared between threads (it crashes the process), so each thread owns its own.
+Format: RFC 8878.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import zstandard
+
+from keepstone.errors import Damaged, UsageError
+from keepstone.ids import Buffer
+
+LEVELS: Mapping[str, int] = MappingProxyType({"off": 0, "fast": 1, "default": 3, "better": 9, "max": 19})
+
+_PROBE = 16 * 1024
+_PROBE_FROM = 128 * 1024
+"""Frames from this size on are probed before they are compressed whole."""
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_local = _Local()
+
+
+def level_of(setting: str) -> int:
+    """Return the zstd level of a setting: a name of `LEVELS` or a number from 0 (off) to 19.
+
+    Raises:
+        UsageError: there is no such setting.
+    """
+    if setting in LEVELS:
+        return LEVELS[setting]
+    if setting.isascii() and setting.isdigit() and int(setting) <= 19:
+        return int(setting)
+    raise UsageError(
+        f"There is no compression setting {setting!r}.",
+        f"Use one of {', '.join(LEVELS)}, or a number from 0 to 19.",
+    )
+
+
+def compress(data: bytes, level: int) -> bytes | None:
+    """Return the zstd frame of the data, or None if it should stay raw (level 0, or it hardly shrinks)."""
+    if level == 0 or not data or (len(data) >= _PROBE_FROM and not _shrinks(data)):
+        return None
+    packed = _compressor(level).compress(data)
+    return packed if len(packed) < len(data) - len(data) // 64 else None
+
+
+def decompress(data: Buffer, size: int, name: str, prefix: bytes = b"") -> bytes:
+    """Return exactly `size` bytes.
+
+    The size that the frame states is checked before memory is taken. `prefix` is the raw-content dictionary of a
+    delta frame.
+
+    Raises:
+        Damaged: the frame is not valid or has another size.
+    """
+    try:
+        if zstandard.frame_content_size(data) != size:
+            raise Damaged(name, "a frame states another size than its directory")
+        if prefix:
+            dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+            return zstandard.ZstdDecompressor(dict_data=dictionary).decompress(data, max_output_size=size)
+        return _local.decompressor.decompress(data, max_output_size=size)
+    except zstandard.ZstdError as error:
+        raise Damaged(name, f"a frame does not decompress ({error})") from error
+
+
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    found = _local.compressors.get(level)
+    if found is None:
+        found = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
+        _local.compressors[level] = found
+    return found
+
+
+def _shrinks(data: bytes) -> bool:
+    """Compress three small samples: media costs a probe of 48 KiB instead of a pass over everything."""
+    last = len(data) - _PROBE
+    sample = data[:_PROBE] + data[last // 2 : last // 2 + _PROBE] + data[last:]
+    return len(_compressor(1).compress(sample)) < len(sample) - len(sample) // 32

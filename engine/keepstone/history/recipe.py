@@ -1,0 +1,183 @@
+"""Recipes: how a stream of bytes comes from chunks.
+
+The leaf is a list of *pieces*, 40 bytes each: chunk id and length; a piece with the zero id is a hole. A list that
+grows long is cut into chunks and stored like data (`indirect`), so an unchanged stretch of a huge file costs
+nothing, and nobody ever holds the whole list in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from keepstone import encoding
+from keepstone.chunking import Chunker
+from keepstone.errors import Unsupported
+from keepstone.ids import Buffer, ChunkId
+from keepstone.repo.format import MAX_CHUNK
+
+PIECES, INDIRECT, CONCAT, LITERAL = 0, 1, 2, 3
+"""Kinds of expressions this version knows. 16 and above are transforms, see docs/format.md."""
+
+PIECE = struct.Struct("<32sQ")
+HOLE = ChunkId(bytes(32))
+INLINE_LIMIT = 128 * PIECE.size
+SPILL_AT = 1024 * 1024
+MAX_DEPTH = 8
+MAX_NESTING = 32
+MAX_RECIPE = 16 * 1024 * 1024
+
+_decoder = msgspec.msgpack.Decoder(list[object])
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of bytes: a chunk, or a hole (zeros that are not stored)."""
+
+    chunk: ChunkId
+    length: int
+
+    @property
+    def is_hole(self) -> bool:
+        return self.chunk == HOLE
+
+
+class ChunkReader(Protocol):
+    """What reading recipes needs of a repository."""
+
+    def read_chunk(self, chunk: ChunkId) -> bytes: ...
+
+
+AddChunk = Callable[[Buffer], ChunkId]
+
+
+class PieceWriter:
+    """Takes pieces one by one and returns the recipe; spills long lists into chunks, level by level."""
+
+    def __init__(self, add: AddChunk, chunker: Chunker, depth: int = 0) -> None:
+        self._add, self._chunker, self._depth = add, chunker, depth
+        self._buffer = bytearray()
+        self._above: PieceWriter | None = None
+
+    def append(self, chunk: ChunkId, length: int) -> None:
+        self._buffer += PIECE.pack(chunk, length)
+        if len(self._buffer) >= SPILL_AT:
+            self._spill(final=False)
+
+    def finish(self) -> bytes:
+        """Return the encoded recipe."""
+        if self._above is None and len(self._buffer) <= INLINE_LIMIT:
+            body = bytes(self._buffer)
+            return encoding.encode([PIECES, body] if self._depth == 0 else [INDIRECT, self._depth, body])
+        above = self._spill(final=True)
+        return above.finish()
+
+    def _spill(self, final: bool) -> PieceWriter:
+        if self._above is None:
+            self._above = PieceWriter(self._add, self._chunker, self._depth + 1)
+        start = 0
+        view = bytes(self._buffer)
+        for end in self._chunker.cuts(view, final):
+            self._above.append(self._add(view[start:end]), end - start)
+            start = end
+        del self._buffer[:start]
+        return self._above
+
+
+def pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]:
+    """Yield the pieces of a recipe, in order.
+
+    Raises:
+        Unsupported: it uses an expression that this version does not know.
+        Damaged: a chunk of a long recipe is missing or damaged.
+    """
+    kind, rest = _expression(recipe, name)
+    if kind == PIECES and len(rest) == 1 and isinstance(rest[0], bytes):
+        yield from _unpack(rest[0], name)
+    elif kind == INDIRECT and len(rest) == 2 and isinstance(rest[0], int) and isinstance(rest[1], bytes):
+        if not 1 <= rest[0] <= MAX_DEPTH:
+            raise Unsupported(f"{name} has a recipe of depth {rest[0]}, more than the format allows.")
+        yield from _indirect(rest[0], iter([rest[1]]), reader, name)
+    else:
+        raise Unsupported(f"{name} has a recipe of kind {kind}, which this version of Keepstone does not know.")
+
+
+def chunks_of_recipe(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[ChunkId]:
+    """Yield every chunk a recipe needs: of the data, and of its own long lists."""
+    kind, rest = _expression(recipe, name)
+    if kind == INDIRECT and len(rest) == 2 and isinstance(rest[0], int) and isinstance(rest[1], bytes):
+        level: Iterator[bytes] = iter([rest[1]])
+        for _ in range(rest[0]):
+            listed = [piece.chunk for body in level for piece in _unpack_some(body, name)]
+            yield from listed
+            level = (reader.read_chunk(chunk) for chunk in listed)
+            level = _whole_pieces(level, name)
+        for body in level:
+            yield from (piece.chunk for piece in _unpack_some(body, name) if not piece.is_hole)
+        return
+    for piece in pieces(recipe, reader, name):
+        if not piece.is_hole:
+            yield piece.chunk
+
+
+def read_all(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[bytes]:
+    """Yield the bytes of a recipe, chunk by chunk; holes as zeros."""
+    for piece in pieces(recipe, reader, name):
+        if piece.is_hole:
+            left = piece.length
+            while left:
+                step = min(left, 1024 * 1024)
+                yield bytes(step)
+                left -= step
+        else:
+            data = reader.read_chunk(piece.chunk)
+            if len(data) != piece.length:
+                raise Unsupported(f"{name} has a recipe whose lengths do not fit its chunks.")
+            yield data
+
+
+def _expression(recipe: bytes, name: str) -> tuple[int, list[object]]:
+    if len(recipe) > MAX_RECIPE:
+        raise Unsupported(f"{name} has a recipe longer than the format allows.")
+    value = encoding.decode(_decoder, recipe, name)
+    if not value or not isinstance(value[0], int):
+        raise Unsupported(f"{name} has a recipe that this version of Keepstone does not know.")
+    return value[0], value[1:]
+
+
+def _indirect(depth: int, bodies: Iterator[bytes], reader: ChunkReader, name: str) -> Iterator[Piece]:
+    if depth == 0:
+        for body in bodies:
+            yield from _unpack_some(body, name)
+        return
+    below = (reader.read_chunk(piece.chunk) for body in bodies for piece in _unpack_some(body, name))
+    yield from _indirect(depth - 1, _whole_pieces(below, name), reader, name)
+
+
+def _whole_pieces(bodies: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """Regroup a byte stream so that every part holds whole pieces (cuts fall anywhere)."""
+    rest = b""
+    for body in bodies:
+        rest += body
+        whole = len(rest) - len(rest) % PIECE.size
+        yield rest[:whole]
+        rest = rest[whole:]
+    if rest:
+        raise Unsupported(f"{name} has a recipe that is cut off.")
+
+
+def _unpack(body: bytes, name: str) -> Iterator[Piece]:
+    if len(body) % PIECE.size:
+        raise Unsupported(f"{name} has a recipe that is cut off.")
+    return _unpack_some(body, name)
+
+
+def _unpack_some(body: bytes, name: str) -> Iterator[Piece]:
+    for chunk, length in PIECE.iter_unpack(body):
+        if chunk != HOLE and not 0 < length <= MAX_CHUNK:
+            raise Unsupported(f"{name} has a recipe with a chunk of {length} bytes, more than the format allows.")
+        yield Piece(ChunkId(chunk), length)

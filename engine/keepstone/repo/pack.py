@@ -1,0 +1,352 @@
+"""Packs: frames of chunks, sealed together with their directory into one immutable object.
+
+    header ‖ frames ‖ padding ‖ directory ‖ trailer
+
+The header carries the pack's key in an envelope, and stands again in the trailer, so that one read of a pack's end
+is enough to open its directory. Frames, padding and directory are all ciphertext: where one ends and the next begins
+cannot be seen. A pack is built in memory and sealed when it closes, so its key can depend on all it seals.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+
+from keepstone import compression, encoding, sealing
+from keepstone.errors import Damaged, Unsupported, VerifyFailed
+from keepstone.hashing import SubKeys, chunk_id, keyed, stored_name
+from keepstone.ids import ID_LENGTH, Buffer, ChunkId, PackId, RepositoryId
+from keepstone.repo import format as layout
+
+RAW, ZSTD, DELTA = 0, 1, 2
+"""Frame methods: bytes as they are; one zstd frame; one zstd frame with the base chunks as its prefix."""
+
+FRAME, PADDING, DIRECTORY, DESCRIPTOR = 0, 1, 2, 3
+"""Roles of the parts of a pack; role and ordinal make the nonce."""
+
+EPOCH_ENVELOPE = 1
+_ENVELOPE = struct.Struct("<HH")
+_ENVELOPE_BODY = sealing.SALT_LENGTH + 32 + sealing.TAG_LENGTH
+PACK_HEADER_LENGTH = layout.HEADER_LENGTH + _ENVELOPE.size + _ENVELOPE_BODY + sealing.COMMITMENT_LENGTH
+_DESCRIPTOR = struct.Struct("<Q")
+_TRAILER_END = struct.Struct("<I")
+TRAILER_LENGTH = PACK_HEADER_LENGTH + _DESCRIPTOR.size + sealing.TAG_LENGTH + _TRAILER_END.size
+_LENGTH = struct.Struct("<I")
+
+BaseReader = Callable[[bytes], bytes]
+"""Given the ids of base chunks, concatenated, return their bytes, concatenated."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """Chunks that are compressed and sealed together, ready for a pack."""
+
+    method: int
+    ids: bytes
+    """Chunk ids, 32 bytes each."""
+    lengths: bytes
+    """Chunk lengths, 4 bytes each, little-endian."""
+    payload: bytes
+    bases: bytes = b""
+
+
+class FrameRow(encoding.Row):
+    """A frame's line in the directory."""
+
+    method: int
+    stored: int
+    ids: bytes
+    lengths: bytes
+    bases: bytes
+
+
+class DirectoryRecord(encoding.Row):
+    version: int
+    frames: list[FrameRow]
+    padding: bytes
+    """Bytes between the last frame and the directory, 4 bytes little-endian, tag included."""
+
+
+_directory_decoder = msgspec.msgpack.Decoder(DirectoryRecord)
+
+
+@dataclass(slots=True)
+class Directory:
+    """What a pack holds, as its sealed directory says."""
+
+    pack: PackId
+    size: int
+    frames: list[FrameRow]
+    offsets: list[int] = field(default_factory=list)
+
+    def entries(self) -> Iterator[tuple[ChunkId, int, int]]:
+        """Yield (chunk id, frame ordinal, position in the frame) of every chunk."""
+        for ordinal, frame in enumerate(self.frames):
+            for position in range(len(frame.ids) // ID_LENGTH):
+                yield ChunkId(frame.ids[position * ID_LENGTH : (position + 1) * ID_LENGTH]), ordinal, position
+
+    def holds(self, chunk: ChunkId, ordinal: int, position: int) -> bool:
+        """Return whether this chunk stands at this place."""
+        if ordinal >= len(self.frames):
+            return False
+        return self.frames[ordinal].ids[position * ID_LENGTH : (position + 1) * ID_LENGTH] == chunk
+
+
+def make_frame(chunks: Sequence[tuple[ChunkId, bytes]], level: int) -> Frame:
+    """Compress chunks into one frame; raw if that is not smaller."""
+    plain = chunks[0][1] if len(chunks) == 1 else b"".join(data for _, data in chunks)
+    packed = compression.compress(plain, level)
+    return Frame(
+        RAW if packed is None else ZSTD,
+        b"".join(chunk for chunk, _ in chunks),
+        b"".join(_LENGTH.pack(len(data)) for _, data in chunks),
+        plain if packed is None else packed,
+    )
+
+
+# Building ---------------------------------------------------------------------------------------------------
+
+
+def padded_size(size: int) -> int:
+    """Return the size class of a pack: steps of 64 KiB for full packs, Padmé classes for small ones."""
+    if size >= layout.PACK_TARGET:
+        return -(-size // layout.PACK_STEP) * layout.PACK_STEP
+    return encoding.padme(max(size, 1024))
+
+
+def build_pack(frames: Sequence[Frame], keys: SubKeys, repository: RepositoryId, algorithm: int) -> bytearray:
+    """Seal frames into the stored bytes of a pack."""
+    rows = [FrameRow(f.method, len(f.payload) + sealing.TAG_LENGTH, f.ids, f.lengths, f.bases) for f in frames]
+    record = encoding.encode(DirectoryRecord(layout.VERSION, rows, bytes(4)))
+    content = sum(row.stored for row in rows)
+    directory_length = len(record) + sealing.TAG_LENGTH
+    size = PACK_HEADER_LENGTH + content + sealing.TAG_LENGTH + directory_length + TRAILER_LENGTH
+    padding = padded_size(size) - size + sealing.TAG_LENGTH
+    record = encoding.encode(DirectoryRecord(layout.VERSION, rows, _LENGTH.pack(padding)))
+
+    header = layout.Header(layout.PACK, algorithm, repository).pack()
+    pack_header, cipher = _new_key(frames, record, keys, header, algorithm)
+    pack = bytearray(padded_size(size))
+    view = memoryview(pack)
+    view[:PACK_HEADER_LENGTH] = pack_header
+    at = PACK_HEADER_LENGTH
+    for ordinal, frame in enumerate(frames):
+        end = at + len(frame.payload) + sealing.TAG_LENGTH
+        cipher.seal_into(FRAME, ordinal, frame.payload, view[at:end])
+        at = end
+    cipher.seal_into(PADDING, 0, bytes(padding - sealing.TAG_LENGTH), view[at : at + padding])
+    at += padding
+    cipher.seal_into(DIRECTORY, 0, record, view[at : at + directory_length])
+    at += directory_length
+    view[at : at + PACK_HEADER_LENGTH] = pack_header
+    at += PACK_HEADER_LENGTH
+    cipher.seal_into(DESCRIPTOR, 0, _DESCRIPTOR.pack(directory_length), view[at : -_TRAILER_END.size])
+    view[-_TRAILER_END.size :] = _TRAILER_END.pack(TRAILER_LENGTH)
+    return pack
+
+
+def _new_key(
+    frames: Sequence[Frame], record: bytes, keys: SubKeys, header: bytes, algorithm: int
+) -> tuple[bytes, sealing.FrameCipher]:
+    """Draw the pack's key and return the pack header that carries it, and its cipher."""
+    # The directory holds the chunk ids, and so determines every raw payload; what a compressor made of the others is
+    # hashed here. A random generator that repeats itself therefore repeats a key only for the same pack.
+    digest = keyed(keys.hedge, record, *(keyed(keys.hedge, f.payload) for f in frames if f.method != RAW))
+    draw = keyed(keys.hedge, b"pack", sealing.random_bytes(32), digest, length=64)
+    pack_key, salt = draw[:32], draw[32:]
+    cipher = sealing.FrameCipher(pack_key, algorithm, header)
+    # The nonce is fixed: the wrapping key is made from a salt that is as unique as the pack key it wraps.
+    wrapped = sealing.aead(algorithm, keyed(keys.epoch, b"wrap", salt)).encrypt(bytes(12), pack_key, header)
+    envelope = _ENVELOPE.pack(EPOCH_ENVELOPE, _ENVELOPE_BODY) + salt + wrapped
+    return header + envelope + cipher.commitment, cipher
+
+
+# Reading ----------------------------------------------------------------------------------------------------
+
+
+def open_envelope(data: Buffer, keys: SubKeys, repository: RepositoryId, name: str) -> sealing.FrameCipher:
+    """Open the envelope of a pack header and return the pack's cipher.
+
+    Raises:
+        Damaged, Unsupported.
+    """
+    header = layout.parse_header(data, layout.PACK, name, repository)
+    if len(data) < PACK_HEADER_LENGTH:
+        raise Damaged(name, "its header is cut off")
+    kind, length = _ENVELOPE.unpack_from(data, layout.HEADER_LENGTH)
+    if kind != EPOCH_ENVELOPE or length != _ENVELOPE_BODY:
+        raise Unsupported(f"{name} has a key envelope of kind {kind}, which this version of Keepstone does not know.")
+    view = memoryview(data)
+    at = layout.HEADER_LENGTH + _ENVELOPE.size
+    salt, wrapped = (
+        bytes(view[at : at + sealing.SALT_LENGTH]),
+        view[at + sealing.SALT_LENGTH : at + _ENVELOPE_BODY],
+    )
+    plain_header = bytes(view[: layout.HEADER_LENGTH])
+    try:
+        pack_key = sealing.aead(header.algorithm, keyed(keys.epoch, b"wrap", salt)).decrypt(
+            bytes(12), wrapped, plain_header
+        )
+    except InvalidTag:
+        raise Damaged(name, "the key in its header was altered") from None
+    cipher = sealing.FrameCipher(pack_key, header.algorithm, plain_header)
+    commitment = bytes(view[at + _ENVELOPE_BODY : PACK_HEADER_LENGTH])
+    if not hmac.compare_digest(cipher.commitment, commitment):
+        raise Damaged(name, "the key in its header is not the one it commits to")
+    return cipher
+
+
+def tail_length(size: int) -> int:
+    """Return how many bytes to read first from the end of a pack: aligned, and mostly enough for the directory."""
+    return min(size, layout.READ_ALIGNMENT + size % layout.READ_ALIGNMENT)
+
+
+def open_directory(
+    read: Callable[[int, int], bytes], pack: PackId, size: int, keys: SubKeys, repository: RepositoryId
+) -> tuple[Directory, sealing.FrameCipher]:
+    """Read a pack's directory from its end.
+
+    Args:
+        read: returns `length` bytes from `offset` of the stored pack.
+        size: the stored size, as the store lists it.
+
+    Raises:
+        Damaged, Unsupported: named after the pack.
+    """
+    name = layout.pack_name(pack)
+    if not PACK_HEADER_LENGTH + TRAILER_LENGTH <= size <= layout.MAX_PACK:
+        raise Damaged(name, f"no pack has {size} bytes")
+    first = size - tail_length(size)
+    tail = read(first, size - first)
+    if len(tail) != size - first:
+        raise Damaged(name, "it is shorter than the store says")
+    if len(tail) < TRAILER_LENGTH or _TRAILER_END.unpack_from(tail, len(tail) - 4)[0] != TRAILER_LENGTH:
+        raise Damaged(name, "its trailer is not whole")
+    trailer = memoryview(tail)[-TRAILER_LENGTH:]
+    cipher = open_envelope(trailer[:PACK_HEADER_LENGTH], keys, repository, name)
+    descriptor = cipher.open(DESCRIPTOR, 0, trailer[PACK_HEADER_LENGTH : -_TRAILER_END.size], name)
+    (length,) = _DESCRIPTOR.unpack(descriptor)
+    start = size - TRAILER_LENGTH - length
+    if not sealing.TAG_LENGTH < length <= layout.MAX_DIRECTORY or start < PACK_HEADER_LENGTH:
+        raise Unsupported(f"{name} states a directory of {length} bytes.")
+    if start < first:
+        aligned = start - start % layout.READ_ALIGNMENT
+        more = read(aligned, first - aligned)
+        if len(more) != first - aligned:
+            raise Damaged(name, "it is shorter than the store says")
+        tail, first = more + tail, aligned
+    sealed = memoryview(tail)[start - first : size - first - TRAILER_LENGTH]
+    return parse_directory(cipher.open(DIRECTORY, 0, sealed, name), pack, size, length), cipher
+
+
+def parse_directory(record: bytes, pack: PackId, size: int, length: int | None = None) -> Directory:
+    """Decode a directory and check that its parts fill the pack exactly."""
+    name = layout.pack_name(pack)
+    found = encoding.decode(_directory_decoder, record, name)
+    if found.version != layout.VERSION or len(found.frames) > layout.MAX_FRAMES or len(found.padding) != 4:
+        raise Unsupported(f"{name} has a directory that this version of Keepstone cannot read.")
+    for row in found.frames:
+        chunks = len(row.ids) // ID_LENGTH
+        if len(row.ids) % ID_LENGTH or len(row.lengths) != chunks * 4 or not 0 < chunks <= layout.MAX_CHUNKS_IN_FRAME:
+            raise Unsupported(f"{name} has a directory whose frames do not fit the format.")
+        if not sealing.TAG_LENGTH <= row.stored <= layout.MAX_FRAME + sealing.TAG_LENGTH:
+            raise Unsupported(f"{name} has a frame of {row.stored} bytes, more than the format allows.")
+    offsets = list(accumulate((row.stored for row in found.frames), initial=PACK_HEADER_LENGTH))
+    end = offsets.pop() + _LENGTH.unpack(found.padding)[0]
+    if end + len(record) + sealing.TAG_LENGTH + TRAILER_LENGTH != size:
+        raise Damaged(name, "its directory does not fill it")
+    return Directory(pack, size, found.frames, offsets)
+
+
+def directory_record(directory: Directory) -> bytes:
+    """Return the record a directory was decoded from."""
+    end = directory.offsets[-1] + directory.frames[-1].stored if directory.frames else PACK_HEADER_LENGTH
+    rows = encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, bytes(4)))
+    padding = directory.size - end - len(rows) - sealing.TAG_LENGTH - TRAILER_LENGTH
+    return encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, _LENGTH.pack(padding)))
+
+
+def open_frame(
+    directory: Directory, ordinal: int, sealed: Buffer, cipher: sealing.FrameCipher, bases: BaseReader
+) -> bytes:
+    """Return the plaintext of a frame: its chunks, concatenated.
+
+    Raises:
+        Damaged: the frame is not what was sealed.
+    """
+    row = directory.frames[ordinal]
+    name = layout.pack_name(directory.pack)
+    if row.method not in (RAW, ZSTD, DELTA):
+        raise Unsupported(f"{name} has a frame of method {row.method}, which this version of Keepstone does not know.")
+    size = sum(frame_lengths(row))
+    if size > layout.MAX_FRAME:
+        raise Unsupported(f"{name} has a frame of {size} bytes, more than the format allows.")
+    payload = cipher.open(FRAME, ordinal, sealed, name)
+    if row.method == RAW:
+        if len(payload) != size:
+            raise Damaged(name, f"frame {ordinal} has another length than its directory says")
+        return payload
+    return compression.decompress(payload, size, name, bases(row.bases) if row.method == DELTA else b"")
+
+
+def frame_lengths(row: FrameRow) -> tuple[int, ...]:
+    """Return the lengths of a frame's chunks."""
+    return struct.unpack(f"<{len(row.lengths) // 4}I", row.lengths)
+
+
+def frame_chunks(row: FrameRow, plain: bytes, key: bytes, name: str) -> Iterator[tuple[ChunkId, memoryview]]:
+    """Yield the chunks of an opened frame, each verified against its id.
+
+    Raises:
+        Damaged: a chunk is not the one its id names.
+    """
+    view, at = memoryview(plain), 0
+    for position, length in enumerate(frame_lengths(row)):
+        chunk = ChunkId(row.ids[position * ID_LENGTH : (position + 1) * ID_LENGTH])
+        data = view[at : at + length]
+        if chunk_id(key, data) != chunk:
+            raise Damaged(name, f"a chunk in it is not the one that its id names ({chunk.hex()[:16]})")
+        yield chunk, data
+        at += length
+
+
+def verify_pack(stored: Buffer, pack: PackId, keys: SubKeys, repository: RepositoryId, bases: BaseReader) -> Directory:
+    """Read a whole pack as a reader would, and return its directory.
+
+    Raises:
+        Damaged: its name, a seal, or a chunk id does not match.
+    """
+    view = memoryview(stored)
+    name = layout.pack_name(pack)
+    if stored_name(view) != pack:
+        raise Damaged(name, "its bytes do not hash to its name")
+    directory, cipher = open_directory(
+        lambda offset, length: bytes(view[offset : offset + length]), pack, len(view), keys, repository
+    )
+    open_envelope(view[:PACK_HEADER_LENGTH], keys, repository, name)
+    for ordinal, row in enumerate(directory.frames):
+        at = directory.offsets[ordinal]
+        plain = open_frame(directory, ordinal, view[at : at + row.stored], cipher, bases)
+        for _ in frame_chunks(row, plain, keys.chunk_id, name):
+            pass
+    return directory
+
+
+def verify_before_publish(
+    stored: Buffer, pack: PackId, keys: SubKeys, repository: RepositoryId, bases: BaseReader
+) -> Directory:
+    """Verify a pack that was just built.
+
+    Raises:
+        VerifyFailed: it does not read back as it was built, so it must not be stored.
+    """
+    try:
+        return verify_pack(stored, pack, keys, repository, bases)
+    except (Damaged, Unsupported) as error:
+        raise VerifyFailed(f"A pack did not read back as it was built ({error.message}).") from error

@@ -1,0 +1,442 @@
+"""The repository: opened with a credential, it reads chunks by id, whatever pack they are in.
+
+The only class that joins bytes to places. A chunk's place comes from the local index and is confirmed in the pack's
+own directory; the chunk is verified against its id on every read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from keepstone import sealing
+from keepstone.clock import SYSTEM, Clock
+from keepstone.errors import (
+    ChunkMissing,
+    Damaged,
+    KeepstoneError,
+    NoRepository,
+    ObjectNotFound,
+    RepositoryExists,
+    Unsupported,
+    WrongPassword,
+)
+from keepstone.hashing import SubKeys, chunk_id
+from keepstone.ids import ID_LENGTH, ChunkId, KeyslotId, PackId, RepositoryId
+from keepstone.repo import format as layout
+from keepstone.repo import keys as keyslots
+from keepstone.repo import log, pack, state
+from keepstone.repo.cache import CacheFolder, LocalIndex, Place
+from keepstone.repo.index import open_index
+from keepstone.store import Store
+
+FRAME_CACHE_BYTES = 48 * 1024 * 1024
+DIRECTORY_CACHE = 64
+"""Opened pack directories that are kept; each is a few hundred KiB at most."""
+
+
+class Repository:
+    """An open repository. Use `open_repository`."""
+
+    def __init__(
+        self,
+        store: Store,
+        master: bytes,
+        identity: RepositoryId,
+        cache: Path | None,
+        state_folder: Path,
+        clock: Clock,
+    ) -> None:
+        self.store, self.id, self.clock = store, identity, clock
+        self.keys = SubKeys.derive(master)
+        self.master = master
+        self.config = layout.open_config(store.get(layout.CONFIG_NAME, 0, layout.MAX_SMALL_OBJECT), self.keys)
+        self.state_folder = state_folder
+        self.state = state.State(state_folder, self.keys, identity)
+        self.log = log.LogView()
+        self.damaged_indexes: list[KeepstoneError] = []
+        self.uncovered: list[PackId] = []
+        """Packs that no index object covers; their directories were read one by one."""
+        self.missing_packs = False
+        """Set when packs that were stored once are no longer listed."""
+        self._cache = CacheFolder(cache, self.keys, identity)
+        self._index_ready = False
+        self._frames: OrderedDict[tuple[PackId, int], bytes] = OrderedDict()
+        self._frame_bytes = 0
+        self._directories: OrderedDict[PackId, tuple[pack.Directory, sealing.FrameCipher]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"Repository({self.store.location}, {self.id.hex()[:8]})"
+
+    # Logs and the local index ----------------------------------------------------------------------------
+
+    def load_log(self, *, accept_rollback: bool = False) -> log.LogView:
+        """Read all logs and compare them with what this computer has seen.
+
+        Raises:
+            Rollback: the store shows an older or another state.
+        """
+        names = [name for name, _ in self.store.list("log")]
+        self.log = log.read_logs(names, self.store, self.index, self.keys, self.id)
+        if accept_rollback:
+            self.state.forget_writer()
+        else:
+            self.state.check_not_rolled_back(self.log)
+        self.state.remember(self.log)
+        return self.log
+
+    @property
+    def index(self) -> LocalIndex:
+        return self._cache.index
+
+    def ready_index(self, *, from_packs: bool = False) -> LocalIndex:
+        """Bring the local index up to date with what the store lists, and return it.
+
+        Args:
+            from_packs: read the packs' own directories and no index object.
+        """
+        if not self._index_ready:
+            self._update_index(from_packs)
+            self._index_ready = True
+        return self.index
+
+    def _update_index(self, from_packs: bool) -> None:
+        unknown = dict(self.index.refresh(self.list_packs()))
+        self.missing_packs = self.index.gone > 0
+        fresh = []
+        for name, size in self.store.list("index"):
+            if from_packs or self.index.knows_index(name):
+                continue
+            try:
+                self.index.add_packs(self._unknown_in(self.read_index(name, size), unknown))
+                fresh.append(name)
+            except (Damaged, Unsupported) as error:
+                self.damaged_indexes.append(error)
+        if fresh:
+            self.index.keep_indexes(fresh)
+        for found, size in unknown.items():
+            try:
+                self.index.add_packs([self.directory(found, size)[0]])
+                self.uncovered.append(found)
+            except (Damaged, Unsupported) as error:
+                self.damaged_indexes.append(error)
+                self.missing_packs = True
+
+    def _unknown_in(self, directories: Iterable[pack.Directory], unknown: dict[PackId, int]) -> list[pack.Directory]:
+        """Take from `unknown` the packs that these directories describe as the store lists them."""
+        found = []
+        for directory in directories:
+            if unknown.get(directory.pack) == directory.size:
+                del unknown[directory.pack]
+                found.append(directory)
+            elif not self.index.is_live(directory.pack):
+                self.missing_packs = True
+        return found
+
+    def list_packs(self) -> Iterator[tuple[PackId, int]]:
+        """Yield id and size of every pack that the store lists."""
+        for name, size in self.store.list("packs"):
+            found = layout.pack_of_name(name)
+            if found is not None:
+                yield found, size
+
+    def read_index(self, name: str, size: int) -> list[pack.Directory]:
+        """Read one index object."""
+        if size > layout.MAX_INDEX_OBJECT:
+            raise Damaged(name, f"no index object has {size} bytes")
+        return list(open_index(self.store.get(name, 0, layout.MAX_INDEX_OBJECT), name, self.keys, self.id))
+
+    def covered_packs(self) -> set[PackId]:
+        """Return the packs that readable index objects cover."""
+        covered: set[PackId] = set()
+        for name, size in self.store.list("index"):
+            try:
+                covered.update(directory.pack for directory in self.read_index(name, size))
+            except (Damaged, Unsupported) as error:
+                self.damaged_indexes.append(error)
+        return covered
+
+    def receipt(self, head: log.Head) -> str:
+        """Return the receipt of a log record."""
+        return log.receipt(self.keys, head)
+
+    def scratch_folder(self) -> str:
+        """Return a private folder for short-lived files of this run."""
+        folder = self.state_folder / "scratch"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return str(folder)
+
+    def reset_index(self) -> None:
+        """Throw the local index away."""
+        self._cache.reset()
+        self._index_ready = False
+
+    # Reading chunks --------------------------------------------------------------------------------------
+
+    def directory(self, found: PackId, size: int) -> tuple[pack.Directory, sealing.FrameCipher]:
+        """Return the directory of a pack, read from the pack itself, and the pack's cipher."""
+        with self._lock:
+            kept = self._directories.get(found)
+            if kept is not None:
+                self._directories.move_to_end(found)
+                return kept
+        name = layout.pack_name(found)
+        opened = pack.open_directory(
+            lambda offset, length: self.store.get(name, offset, length), found, size, self.keys, self.id
+        )
+        with self._lock:
+            self._directories[found] = opened
+            while len(self._directories) > DIRECTORY_CACHE:
+                self._directories.popitem(last=False)
+        return opened
+
+    def confirm(self, chunk: ChunkId) -> bool:
+        """Return whether a chunk is stored: the local index says where, and the pack's own directory agrees."""
+        place = self.ready_index().lookup(chunk)
+        return place is not None and self._confirmed(chunk, place) is not None
+
+    def _confirmed(self, chunk: ChunkId, place: Place) -> tuple[pack.Directory, sealing.FrameCipher] | None:
+        where = self.index.pack(place.pack)
+        if where is None:
+            return None
+        try:
+            directory, cipher = self.directory(*where)
+        except (Damaged, Unsupported, ObjectNotFound):
+            return None
+        return (directory, cipher) if directory.holds(chunk, place.ordinal, place.position) else None
+
+    def read_chunk(self, chunk: ChunkId) -> bytes:
+        """Return a chunk's bytes, verified against its id.
+
+        Raises:
+            ChunkMissing: no pack has it.
+            Damaged: the pack that has it is damaged.
+        """
+        place = self.ready_index().lookup(chunk)
+        confirmed = None if place is None else self._confirmed(chunk, place)
+        if place is None or confirmed is None:
+            return self._read_missing(chunk, place)
+        directory, cipher = confirmed
+        plain = self._frame(directory, cipher, place.ordinal, 0)
+        return self._cut_out(directory, place, plain, chunk)
+
+    def _cut_out(self, directory: pack.Directory, place: Place, plain: bytes, chunk: ChunkId) -> bytes:
+        lengths = pack.frame_lengths(directory.frames[place.ordinal])
+        start = sum(lengths[: place.position])
+        data = plain[start : start + lengths[place.position]]
+        if chunk_id(self.keys.chunk_id, data) != chunk:
+            raise Damaged(layout.pack_name(directory.pack), f"chunk {chunk.hex()[:16]} in it is not what its id names")
+        return data
+
+    def _read_missing(self, chunk: ChunkId, place: Place | None) -> bytes:
+        """Say what is wrong: the pack is damaged, or there is none; a wrong local index is rebuilt first."""
+        if not self.index_is_fresh:
+            self.reset_index()
+            self.ready_index()
+            self.index_is_fresh = True
+            return self.read_chunk(chunk)
+        where = None if place is None else self.index.pack(place.pack)
+        if where is not None:
+            self.directory(*where)
+        raise ChunkMissing(
+            f"chunk {chunk.hex()[:16]}",
+            "it is in no pack of this repository",
+            "Run `keepstone check`; if the file still exists, a new backup stores the chunk again.",
+        )
+
+    index_is_fresh = False
+    """Set once the local index was rebuilt in this run because it did not know a chunk."""
+
+    def _frame(self, directory: pack.Directory, cipher: sealing.FrameCipher, ordinal: int, depth: int) -> bytes:
+        key = (directory.pack, ordinal)
+        with self._lock:
+            kept = self._frames.get(key)
+            if kept is not None:
+                self._frames.move_to_end(key)
+                return kept
+        row = directory.frames[ordinal]
+        name = layout.pack_name(directory.pack)
+        sealed = self._read_aligned(name, directory.offsets[ordinal], row.stored, directory.size)
+        plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self._read_bases(bases, depth, name))
+        with self._lock:
+            self._frames[key] = plain
+            self._frame_bytes += len(plain)
+            while self._frame_bytes > FRAME_CACHE_BYTES and len(self._frames) > 1:
+                self._frame_bytes -= len(self._frames.popitem(last=False)[1])
+        return plain
+
+    def _read_aligned(self, name: str, offset: int, length: int, size: int) -> memoryview:
+        """Read a range as the aligned range around it, so that reads do not show where frames begin."""
+        start = offset - offset % layout.READ_ALIGNMENT
+        end = min(size, -(-(offset + length) // layout.READ_ALIGNMENT) * layout.READ_ALIGNMENT)
+        data = self.store.get(name, start, end - start)
+        if len(data) != end - start:
+            raise Damaged(name, "it is shorter than its directory says")
+        return memoryview(data)[offset - start : offset - start + length]
+
+    def _read_bases(self, bases: bytes, depth: int, name: str) -> bytes:
+        """Return the bytes of a delta frame's base chunks, which stand in frames that are not deltas themselves."""
+        if depth > 0 or len(bases) % ID_LENGTH or len(bases) > 1024 * ID_LENGTH:
+            raise Unsupported(f"{name} has delta frames nested deeper than the format allows.")
+        found = []
+        for at in range(0, len(bases), ID_LENGTH):
+            chunk = ChunkId(bases[at : at + ID_LENGTH])
+            place = self.ready_index().lookup(chunk)
+            confirmed = None if place is None else self._confirmed(chunk, place)
+            if place is None or confirmed is None:
+                raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
+            directory, cipher = confirmed
+            if directory.frames[place.ordinal].method == pack.DELTA:
+                raise Unsupported(f"{name} has delta frames nested deeper than the format allows.")
+            found.append(self._cut_out(directory, place, self._frame(directory, cipher, place.ordinal, 1), chunk))
+        return b"".join(found)
+
+    def base_reader(self, bases: bytes) -> bytes:
+        """Return the bytes of base chunks, for verifying packs."""
+        return self._read_bases(bases, 0, "A pack")
+
+    def close(self) -> None:
+        """Close the local index."""
+        self._cache.close()
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+# Opening and creating ---------------------------------------------------------------------------------------
+
+
+def repository_id(store: Store) -> RepositoryId:
+    """Return the id of the repository at a store.
+
+    Raises:
+        NoRepository: there is none.
+    """
+    try:
+        config = store.get(layout.CONFIG_NAME, 0, layout.HEADER_LENGTH)
+    except ObjectNotFound:
+        raise NoRepository(f"There is no repository at {store.location}.") from None
+    return layout.parse_header(config, layout.CONFIG, layout.CONFIG_NAME).repository
+
+
+def read_keyslots(store: Store, identity: RepositoryId) -> tuple[list[keyslots.Keyslot], list[KeepstoneError]]:
+    """Return the keyslots that the store lists, and what is wrong with others."""
+    slots: list[keyslots.Keyslot] = []
+    problems: list[KeepstoneError] = []
+    for number, (name, size) in enumerate(sorted(store.list("keyslots"))):
+        try:
+            if number >= layout.MAX_KEYSLOTS or size > layout.MAX_SMALL_OBJECT:
+                raise Damaged(name, "there are more or larger keyslots than the format allows")
+            slots.append(keyslots.parse_keyslot(store.get(name, 0, layout.MAX_SMALL_OBJECT), identity, name))
+        except (Damaged, Unsupported, ObjectNotFound) as error:
+            problems.append(error)
+    return slots, problems
+
+
+def unlock(
+    slots: Sequence[keyslots.Keyslot], problems: Sequence[KeepstoneError], credential: keyslots.Credential
+) -> tuple[keyslots.Keyslot, keyslots.Secret]:
+    """Return the keyslot that a credential opens, and what it holds.
+
+    Raises:
+        WrongPassword: none does.
+        Damaged: none does, and a keyslot is damaged.
+    """
+    damage = list(problems)
+    for slot in slots:
+        try:
+            secret = keyslots.open_keyslot(slot, credential)
+        except Damaged as error:
+            damage.append(error)
+            continue
+        if secret is not None:
+            return slot, secret
+    if damage:
+        raise damage[0]
+    what = "password" if credential.kind == keyslots.PASSWORD else "64-digit key"
+    raise WrongPassword(f"The {what} opens no keyslot of this repository.")
+
+
+def open_repository(
+    store: Store,
+    credential: keyslots.Credential,
+    *,
+    cache: Path | None,
+    state_folder: Path,
+    clock: Clock = SYSTEM,
+    accept_rollback: bool = False,
+) -> Repository:
+    """Open a repository.
+
+    Args:
+        cache: folder of local indexes; None keeps the index in memory.
+        state_folder: folder of what this installation remembers.
+        accept_rollback: continue from what the store shows now, even if more was seen before.
+
+    Raises:
+        NoRepository, WrongPassword, Damaged, Unsupported, Rollback.
+    """
+    identity = repository_id(store)
+    if not accept_rollback:
+        state.check_pin(state_folder, store.location, identity)
+    slots, problems = read_keyslots(store, identity)
+    slot, secret = unlock(slots, problems, credential)
+    repository = Repository(store, secret.master, identity, cache, state_folder, clock)
+    try:
+        view = repository.load_log(accept_rollback=accept_rollback)
+        if slot.slot not in view.live_keyslots(repository.config.keyslots):
+            raise WrongPassword(
+                "This key was removed from the repository, or adding it was never finished.",
+                "Use another password or key.",
+            )
+        state.pin(state_folder, store.location, identity)
+    except BaseException:
+        repository.close()
+        raise
+    return repository
+
+
+def create_repository(
+    store: Store,
+    credential: keyslots.Credential,
+    *,
+    state_folder: Path,
+    clock: Clock = SYSTEM,
+    label: str = "",
+    cipher: str = "aes-256-gcm",
+    memory_kib: int = keyslots.MEMORY_KIB,
+) -> RepositoryId:
+    """Create an empty repository and return its id. The config is written last: it is what makes a repository.
+
+    Raises:
+        RepositoryExists: there is one already.
+    """
+    try:
+        store.get(layout.CONFIG_NAME, 0, layout.HEADER_LENGTH)
+    except ObjectNotFound:
+        pass
+    else:
+        raise RepositoryExists(f"There is a repository at {store.location} already.")
+    algorithm = sealing.ALGORITHMS[cipher]
+    identity, master = RepositoryId(sealing.random_bytes(16)), sealing.random_bytes(32)
+    now = clock.now_ns()
+    slot, stored = keyslots.make_keyslot(
+        credential, master, identity, algorithm=algorithm, label=label, created_ns=now, memory_kib=memory_kib
+    )
+    config = layout.Config(
+        version=layout.VERSION,
+        chunker=layout.ChunkerConfig(algorithm=layout.CHUNKERS[0]),
+        cipher=algorithm,
+        keyslots=[slot],
+        created_ns=now,
+    )
+    store.put(layout.keyslot_name(KeyslotId(slot)), [stored])
+    store.put(layout.CONFIG_NAME, [layout.seal_config(config, SubKeys.derive(master), identity)])
+    state.pin(state_folder, store.location, identity)
+    return identity

@@ -1,0 +1,277 @@
+"""How new chunks get in: deduplicate, gather into frames, compress, pack, seal, verify, store; then publish.
+
+The caller's thread hashes and looks up; worker threads compress, seal and store. Chunks of one *lane* share frames
+(locality: what is read together is stored together); finished frames are dealt at random to two open packs, so that
+a pack's size says nothing about a file. Write order is pack, index object, log record: a snapshot never refers to
+what is not stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from keepstone.errors import Unsupported
+from keepstone.hashing import chunk_id, stored_name
+from keepstone.ids import Buffer, ChunkId, PackId, WriterId
+from keepstone.repo import format as layout
+from keepstone.repo import index, log, pack
+from keepstone.repo.repository import Repository
+
+DATA, TREES = 0, 1
+"""Lanes: content of files, and what describes it."""
+
+SINGLE_FROM = layout.FRAME_TARGET // 2
+"""A chunk this large is a frame of its own."""
+OPEN_PACKS = 2
+IN_FLIGHT_BYTES = 32 * 1024 * 1024
+WORKERS = 2
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a writer has added to the repository so far."""
+
+    chunks: int = 0
+    plain_bytes: int = 0
+    stored_bytes: int = 0
+
+
+class OpenPack:
+    """Frames waiting for their pack to fill."""
+
+    def __init__(self) -> None:
+        self.frames: list[pack.Frame] = []
+        self.size = 0
+
+    def add(self, frame: pack.Frame) -> None:
+        self.frames.append(frame)
+        self.size += len(frame.payload) + 40 + 36 * (len(frame.ids) // 32)
+
+
+class Writer:
+    """Adds chunks to a repository. Use `writing`; its end flushes, an exception discards what is not stored yet."""
+
+    def __init__(self, repository: Repository, level: int, *, dry_run: bool = False) -> None:
+        self._repository, self._level, self._dry_run = repository, level, dry_run
+        self._keys = repository.keys
+        self._index = repository.ready_index()
+        self.totals = Totals()
+        self._pending: set[ChunkId] = set()
+        self._lanes: list[list[tuple[ChunkId, bytes]]] = [[], []]
+        self._lane_bytes = [0, 0]
+        self._open: list[list[OpenPack]] = [[OpenPack() for _ in range(OPEN_PACKS)], [OpenPack()]]
+        self._stored: list[pack.Directory] = []
+        self._unindexed: list[pack.Directory] = []
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(WORKERS, "keepstone")
+        self._room = threading.Semaphore(IN_FLIGHT_BYTES // layout.FRAME_TARGET)
+        self._futures: set[Future[None]] = set()
+        # The deal is not a secret kept by a key, only noise between frames and packs; it needs no reproducibility.
+        self._deal = random.SystemRandom()
+
+    # Adding ----------------------------------------------------------------------------------------------
+
+    def add(self, data: Buffer, lane: int = DATA) -> ChunkId:
+        """Store a chunk unless the repository has it, and return its id. The data is copied.
+
+        Raises:
+            StoreError, VerifyFailed: of this or an earlier chunk; nothing more can be added then.
+        """
+        chunk = chunk_id(self._keys.chunk_id, data)
+        if chunk in self._pending or self._repository.confirm(chunk):
+            return chunk
+        self._pending.add(chunk)
+        self.totals.chunks += 1
+        self.totals.plain_bytes += len(data)
+        if len(data) >= SINGLE_FROM:
+            self._submit([(chunk, bytes(data))], lane)
+            return chunk
+        self._lanes[lane].append((chunk, bytes(data)))
+        self._lane_bytes[lane] += len(data)
+        if self._lane_bytes[lane] >= layout.FRAME_TARGET:
+            self._flush_lane(lane)
+        return chunk
+
+    def add_tree(self, data: Buffer) -> ChunkId:
+        """Store a chunk of a tree or of a recipe."""
+        return self.add(data, TREES)
+
+    def _flush_lane(self, lane: int) -> None:
+        chunks, self._lanes[lane] = self._lanes[lane], []
+        self._lane_bytes[lane] = 0
+        if chunks:
+            self._submit(chunks, lane)
+
+    def _submit(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
+        self._collect()
+        if not self._room.acquire(blocking=False):
+            while not self._room.acquire(timeout=0.2):
+                self._collect()
+        self._futures.add(self._pool.submit(self._work, chunks, lane))
+
+    def _collect(self) -> None:
+        """Take over what the workers finished: raise their errors, record their packs."""
+        done = {future for future in self._futures if future.done()}
+        self._futures -= done
+        for future in done:
+            future.result()
+        with self._lock:
+            stored, self._stored = self._stored, []
+        if stored:
+            self._index.add_packs(stored)
+            for directory in stored:
+                self._pending.difference_update(chunk for chunk, _, _ in directory.entries())
+            self._unindexed += stored
+            if sum(len(row.ids) for d in self._unindexed for row in d.frames) >= index.BATCH_BYTES:
+                self._store_index()
+
+    # Workers ---------------------------------------------------------------------------------------------
+
+    def _work(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
+        try:
+            frame = pack.make_frame(chunks, self._level)
+            del chunks
+            with self._lock:
+                packs = self._open[lane]
+                chosen = self._deal.randrange(len(packs))
+                packs[chosen].add(frame)
+                full = packs[chosen] if packs[chosen].size >= layout.PACK_TARGET else None
+                if full is not None:
+                    packs[chosen] = OpenPack()
+            if full is not None:
+                self._close_pack(full)
+        finally:
+            self._room.release()
+
+    def _close_pack(self, full: OpenPack) -> None:
+        """Seal, verify and store a pack."""
+        repository = self._repository
+        stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher)
+        full.frames.clear()
+        name = stored_name(stored)
+        directory = pack.verify_before_publish(stored, name, self._keys, repository.id, repository.base_reader)
+        self._put(layout.pack_name(name), stored)
+        with self._lock:
+            self._stored.append(directory)
+
+    def _put(self, name: str, data: Buffer) -> None:
+        if not self._dry_run:
+            self._repository.store.put(name, [data])
+        with self._lock:
+            self.totals.stored_bytes += len(data)
+
+    # Publishing ------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Store everything that was added, and an index object over it."""
+        for lane in (DATA, TREES):
+            self._flush_lane(lane)
+        self._drain()
+        rest = [open_pack for packs in self._open for open_pack in packs if open_pack.frames]
+        self._open = [[OpenPack() for _ in packs] for packs in self._open]
+        if sum(open_pack.size for open_pack in rest) < layout.PACK_TARGET:
+            rest = self._merge(rest)
+        for open_pack in rest:
+            self._close_pack(open_pack)
+        self._collect()
+        if self._unindexed:
+            self._store_index()
+
+    def _merge(self, packs: list[OpenPack]) -> list[OpenPack]:
+        """Put the rests of a run into one pack: a small run stores few objects."""
+        merged = OpenPack()
+        for open_pack in packs:
+            for frame in open_pack.frames:
+                merged.add(frame)
+        return [merged] if merged.frames else []
+
+    def _drain(self) -> None:
+        wait(self._futures)
+        self._collect()
+
+    def _store_index(self) -> None:
+        directories, self._unindexed = self._unindexed, []
+        repository = self._repository
+        name, stored = index.seal_index(directories, self._keys, repository.id, repository.config.cipher)
+        self._put(name, stored)
+        self._index.keep_indexes([name])
+
+    def index_packs(self, packs: list[PackId], sizes: dict[PackId, int]) -> None:
+        """Write index objects over packs that none covers."""
+        for found in packs:
+            self._unindexed.append(self._repository.directory(found, sizes[found])[0])
+            if sum(len(row.ids) for d in self._unindexed for row in d.frames) >= index.BATCH_BYTES:
+                self._store_index()
+        if self._unindexed:
+            self._store_index()
+
+    def publish(self, kind: str, body: bytes) -> log.LogEntry:
+        """Append a record to this writer's log. Everything it refers to must be flushed before."""
+        return append_record(self._repository, kind, body, self._put)
+
+    def close(self) -> None:
+        """Stop the workers; what is not stored yet is forgotten."""
+        for future in self._futures:
+            future.cancel()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(BaseException):
+            self._collect()
+
+
+def append_record(
+    repository: Repository, kind: str, body: bytes, put: Callable[[str, bytes], None] | None = None
+) -> log.LogEntry:
+    """Append a record to this installation's log and remember it as seen.
+
+    Raises:
+        Unsupported: a newer version wrote a record that forbids this version to write.
+    """
+    unknown = repository.log.unknown_kind()
+    if unknown is not None:
+        raise Unsupported(
+            f"This repository holds a record of kind {unknown!r}; this version may read it but not write."
+        )
+    writer, signer = repository.state.writer()
+    head = repository.log.heads.get(writer)
+    record = log.LogRecord(
+        version=layout.VERSION,
+        writer=writer,
+        sequence=1 if head is None else head.sequence + 1,
+        previous=log.NO_PREDECESSOR if head is None else head.hash,
+        heads=[other for other in repository.log.heads.values() if other.writer != writer],
+        time_ns=repository.clock.now_ns(),
+        kind=kind,
+        body=body,
+        public_key=signer.public_key().public_bytes_raw(),
+    )
+    stored = log.seal_record(record, signer, repository.keys, repository.id, repository.config.cipher)
+    name = layout.log_name(writer, record.sequence)
+    if put is None:
+        repository.store.put(name, [stored])
+    else:
+        put(name, stored)
+    entry = log.LogEntry(record, stored_name(stored))
+    repository.log.entries.append(entry)
+    repository.log.heads[WriterId(record.writer)] = entry.head
+    repository.index.keep_log_records([(name, stored)])
+    repository.state.remember(repository.log)
+    return entry
+
+
+@contextlib.contextmanager
+def writing(repository: Repository, level: int, *, dry_run: bool = False) -> Iterator[Writer]:
+    """Give a writer and flush it at the end; an exception discards what is not stored yet."""
+    writer = Writer(repository, level, dry_run=dry_run)
+    try:
+        yield writer
+        writer.flush()
+    finally:
+        writer.close()
+
+
+__all__ = ["DATA", "TREES", "Totals", "Writer", "append_record", "writing"]

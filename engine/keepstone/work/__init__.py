@@ -1,0 +1,1 @@
+"""The verbs. `client` offers them all on an opened repository."""

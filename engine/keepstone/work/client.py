@@ -1,0 +1,249 @@
+"""The client: an opened repository with all verbs. What `keepstone.open` returns and what the commands call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from keepstone import events
+from keepstone.clock import SYSTEM, Clock
+from keepstone.history import snapshot as history
+from keepstone.history.snapshot import Snapshot
+from keepstone.ids import KeyslotId
+from keepstone.repo import access
+from keepstone.repo.keys import MEMORY_KIB, Credential
+from keepstone.repo.repository import Repository, create_repository, open_repository
+from keepstone.repo.writer import writing
+from keepstone.store import Store, open_store
+from keepstone.work import query
+from keepstone.work.backup import BackupOptions, BackupResult, backup
+from keepstone.work.check import CheckResult, check
+from keepstone.work.restore import RestoreOptions, RestoreResult, restore
+
+
+def default_repository() -> Path:
+    """Return the place of the repository that is used when none is named."""
+    return _base("XDG_DATA_HOME", ".local/share") / "keepstone" / "repository"
+
+
+def default_cache() -> Path:
+    return _base("XDG_CACHE_HOME", ".cache") / "keepstone"
+
+
+def default_state() -> Path:
+    return _base("XDG_STATE_HOME", ".local/state") / "keepstone"
+
+
+def _base(variable: str, below_home: str) -> Path:
+    # The XDG Base Directory Specification: relative paths in these variables are ignored.
+    value = os.environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path.home() / below_home
+
+
+class Client:
+    """An open repository. A context manager; use `open_client`."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the local index. Nothing is lost if it is forgotten, but the next run starts slower."""
+        self._repository.close()
+
+    @property
+    def id(self) -> str:
+        """The repository's id, 32 hex digits."""
+        return self._repository.id.hex()
+
+    @property
+    def location(self) -> str:
+        return self._repository.store.location
+
+    # Snapshots -------------------------------------------------------------------------------------------
+
+    def backup(self, options: BackupOptions, listener: events.Listener = events.ignore) -> BackupResult:
+        """Make a snapshot.
+
+        Raises:
+            Locked: another process writes to the repository.
+            SourceError: nothing of what was asked for could be read.
+            StoreError: the storage did not take it.
+        """
+        with self._writing():
+            return backup(self._repository, options, listener)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return all snapshots, oldest first."""
+        return history.snapshots(self._repository.log, self._repository.keys)
+
+    def snapshot(self, text: str) -> Snapshot:
+        """Return the snapshot that `latest`, an id or its first digits name.
+
+        Raises:
+            SnapshotNotFound.
+        """
+        return history.resolve(text, self.snapshots())
+
+    def ls(self, snapshot: Snapshot, path: bytes = b"/", *, recursive: bool = True) -> Iterator[query.Listed]:
+        """Yield the entry at a path and what is below it."""
+        return query.list_entries(self._repository, snapshot, path, recursive=recursive)
+
+    def restore(
+        self, snapshot: Snapshot, options: RestoreOptions, listener: events.Listener = events.ignore
+    ) -> RestoreResult:
+        """Recreate a snapshot, or a path of it, below a target folder."""
+        return restore(self._repository, snapshot, options, listener)
+
+    def diff(self, old: Snapshot, new: Snapshot, *, metadata: bool = False) -> Iterator[query.Change]:
+        """Yield what differs between two snapshots."""
+        return query.diff(self._repository, old, new, metadata=metadata)
+
+    def find(self, pattern: bytes, *, only: Snapshot | None = None) -> Iterator[query.Found]:
+        """Yield entries whose name (or path, if the pattern has a slash) matches."""
+        return query.find(self._repository, pattern, only=only)
+
+    def cat(self, snapshot: Snapshot, path: bytes) -> Iterator[bytes]:
+        """Yield the bytes of one file."""
+        return query.cat(self._repository, snapshot, path)
+
+    # The repository --------------------------------------------------------------------------------------
+
+    def check(
+        self, *, read_data: float = 0.0, receipt: str | None = None, listener: events.Listener = events.ignore
+    ) -> CheckResult:
+        """Check that the repository holds what its snapshots promise; `read_data` is the share of packs read whole."""
+        return check(self._repository, read_data=read_data, receipt=receipt, listener=listener)
+
+    def stats(self) -> query.Stats:
+        """Measure the repository."""
+        return query.stats(self._repository)
+
+    def rebuild_index(self) -> int:
+        """Rebuild the local index from the packs' own directories, write index objects where they lack.
+
+        Returns: the number of packs that no index object covered.
+        """
+        repository = self._repository
+        with self._writing():
+            repository.reset_index()
+            index = repository.ready_index(from_packs=True)
+            sizes = dict(index.packs())
+            covered = repository.covered_packs()
+            lacking = sorted(sizes.keys() - covered)
+            if lacking:
+                with writing(repository, 0) as writer:
+                    writer.index_packs(lacking, sizes)
+            return len(lacking)
+
+    # Keys ------------------------------------------------------------------------------------------------
+
+    def keys(self) -> list[access.KeyslotInfo]:
+        """Return the keyslots that open the repository."""
+        return access.list_keys(self._repository)
+
+    def add_key(self, credential: Credential, *, label: str = "", memory_kib: int = MEMORY_KIB) -> KeyslotId:
+        """Add a password or a 64-digit key."""
+        with self._writing():
+            return access.add_key(self._repository, credential, label=label, memory_kib=memory_kib)
+
+    def remove_key(self, text: str) -> KeyslotId:
+        """Remove the keyslot whose id begins with `text`; the last one cannot be removed."""
+        with self._writing():
+            return access.remove_key(self._repository, text)
+
+    def change_key(
+        self, old: Credential, new: Credential, *, label: str = "", memory_kib: int = MEMORY_KIB
+    ) -> KeyslotId:
+        """Replace the keyslot that `old` opens by one for `new`."""
+        with self._writing():
+            return access.change_key(self._repository, old, new, label=label, memory_kib=memory_kib)
+
+    def _writing(self) -> _Exclusive:
+        return _Exclusive(self._repository)
+
+
+class _Exclusive:
+    """Holds the writer's lock; reads the logs again under it, as another process may have written meanwhile."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._lock = repository.state.exclusive()
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+        try:
+            self._repository.store.clean_temporary()
+            self._repository.load_log()
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.__exit__(None, None, None)
+
+
+def open_client(
+    location: str | Store,
+    credential: Credential,
+    *,
+    cache: Path | None = None,
+    state: Path | None = None,
+    in_memory: bool = False,
+    clock: Clock = SYSTEM,
+    accept_rollback: bool = False,
+) -> Client:
+    """Open a repository.
+
+    Args:
+        location: a folder, or a store.
+        cache: folder of local indexes (default: the user's cache folder). `in_memory` keeps the index in memory.
+        state: folder of what this installation remembers (default: the user's state folder).
+
+    Raises:
+        NoRepository, WrongPassword, Rollback, Damaged, Unsupported.
+    """
+    store = open_store(location) if isinstance(location, str) else location
+    repository = open_repository(
+        store,
+        credential,
+        cache=None if in_memory else cache or default_cache(),
+        state_folder=state or default_state(),
+        clock=clock,
+        accept_rollback=accept_rollback,
+    )
+    return Client(repository)
+
+
+def init(
+    location: str | Store,
+    credential: Credential,
+    *,
+    state: Path | None = None,
+    clock: Clock = SYSTEM,
+    label: str = "",
+    cipher: str = "aes-256-gcm",
+    memory_kib: int = MEMORY_KIB,
+) -> str:
+    """Create an empty repository and return its id.
+
+    Raises:
+        RepositoryExists: there is one already.
+    """
+    store = open_store(location) if isinstance(location, str) else location
+    identity = create_repository(
+        store,
+        credential,
+        state_folder=state or default_state(),
+        clock=clock,
+        label=label,
+        cipher=cipher,
+        memory_kib=memory_kib,
+    )
+    return identity.hex()

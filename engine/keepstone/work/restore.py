@@ -1,0 +1,332 @@
+"""Restore: recreate what a snapshot holds, below a target folder and nowhere else.
+
+Files are written under a temporary name and renamed when they are whole; what stands there already is compared
+piece by piece, and only pieces that differ are fetched. Folders get their metadata last, deepest first. What cannot be
+restored is reported, and the rest is restored all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from keepstone import events
+from keepstone.errors import Damaged, KeepstoneError, PathNotFound, TargetError, Unsupported
+from keepstone.hashing import chunk_id
+from keepstone.history import tree
+from keepstone.history.recipe import Piece, pieces
+from keepstone.history.snapshot import Snapshot
+from keepstone.history.tree import Entry, printable
+from keepstone.repo.repository import Repository
+from keepstone.sources.exclude import Exclusions
+from keepstone.sources.metadata import Attributes
+from keepstone.work.target import Existing, Standing, Target
+
+OVERWRITE = ("always", "if-changed", "never")
+
+Parts = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """What to restore, and where."""
+
+    target: bytes
+    path: bytes = b"/"
+    """Path in the snapshot. A folder's content goes directly into the target, a file under its name."""
+    include: Exclusions | None = None
+    """If given, only what it names (and the folders above)."""
+    exclude: Exclusions | None = None
+    overwrite: str = "always"
+    verify: bool = False
+    """Read every restored file again and compare it with its chunks."""
+    numeric_ids: bool = False
+    privileged: bool = False
+    """Also restore security.* and trusted.* attributes."""
+
+
+@dataclass(slots=True)
+class RestoreResult:
+    """What a restore did."""
+
+    files_restored: int = 0
+    files_skipped: int = 0
+    files_identical: int = 0
+    folders: int = 0
+    bytes_restored: int = 0
+    bytes_fetched: int = 0
+    """Bytes that came from the repository; the rest stood in the target already."""
+    files_verified: int = 0
+    problems: list[events.Problem] = field(default_factory=list)
+    duration: float = 0.0
+
+
+def restore(
+    repository: Repository,
+    snapshot: Snapshot,
+    options: RestoreOptions,
+    listener: events.Listener = events.ignore,
+) -> RestoreResult:
+    """Restore a snapshot or a path of it.
+
+    Raises:
+        PathNotFound: the snapshot does not hold the path.
+        TargetError: the target folder cannot be used at all.
+    """
+    if options.overwrite not in OVERWRITE:
+        raise TargetError(f"There is no way {options.overwrite!r} to overwrite.", f"Use {', '.join(OVERWRITE)}.")
+    return _Restore(repository, snapshot, options, listener).run()
+
+
+class _Restore:
+    def __init__(
+        self, repository: Repository, snapshot: Snapshot, options: RestoreOptions, listener: events.Listener
+    ) -> None:
+        self.repository, self.snapshot, self.options, self.listener = repository, snapshot, options, listener
+        self.name = snapshot.name
+        self.result = RestoreResult()
+        self.target = Target(options.target, privileged=options.privileged)
+        self.links: dict[tuple[int, int], Parts] = {}
+        self.late: list[tuple[Parts, Entry]] = []
+        self.folders: list[tuple[Parts, Entry]] = []
+        self.restored: list[tuple[Parts, Entry]] = []
+        self.files_total: int | None = None
+        self.bytes_total: int | None = None
+
+    def run(self) -> RestoreResult:
+        clock = self.repository.clock
+        started = clock.monotonic()
+        parts = tree.parts_of(self.options.path)
+        entry = tree.find(self.snapshot.body.root, parts, self.repository, self.name)
+        with self.target:
+            if entry is None:
+                counts = self.snapshot.body.counts
+                self.files_total, self.bytes_total = counts.files, counts.bytes
+                self._folder((), (), self.snapshot.body.root)
+            elif entry.kind == tree.FOLDER:
+                self.files_total, self.bytes_total = entry.files, entry.size
+                self._folder((), parts, entry.content)
+            else:
+                self.files_total, self.bytes_total = 1, entry.size
+                self._entry((entry.name,), parts, entry)
+            # Symbolic links come after everything else, so that nothing is ever written through one of them.
+            for place, link in self.late:
+                self._guarded(place, lambda p=place, e=link: self._symlink(p, e))  # type: ignore[misc]
+            for place, folder in reversed(self.folders):
+                self._guarded(place, lambda p=place, e=folder: self._finish_folder(p, e))  # type: ignore[misc]
+            if self.options.verify:
+                self._verify_all()
+        self.result.duration = clock.monotonic() - started
+        return self.result
+
+    # Walking ---------------------------------------------------------------------------------------------
+
+    def _folder(self, place: Parts, path: Parts, content: bytes) -> None:
+        """Restore the content of a folder. An explicit stack: no depth of folders ends the program."""
+        stack: list[tuple[Parts, Parts, Iterator[Entry]]] = [(place, path, self._entries(place, content))]
+        while stack:
+            place, path, entries = stack[-1]
+            entry = next(entries, None)
+            if entry is None:
+                stack.pop()
+                continue
+            below, at = (*place, entry.name), (*path, entry.name)
+            if entry.kind != tree.FOLDER:
+                self._entry(below, at, entry)
+            elif self._wanted_folder(at) and self._guarded(below, lambda p=below: self._make_folder(p)):  # type: ignore[misc]
+                self.folders.append((below, entry))
+                stack.append((below, at, self._entries(below, entry.content)))
+
+    def _entries(self, place: Parts, content: bytes) -> Iterator[Entry]:
+        try:
+            yield from tree.read_tree(content, self.repository, self.name)
+        except (Damaged, Unsupported) as error:
+            self._problem(place, error)
+
+    def _wanted_folder(self, path: Parts) -> bool:
+        exclude = self.options.exclude
+        return exclude is None or not exclude.excluded(_joined(path), True)
+
+    def _wanted(self, path: Parts) -> bool:
+        include, exclude = self.options.include, self.options.exclude
+        joined = _joined(path)
+        if exclude is not None and exclude.excluded(joined, False):
+            return False
+        if include is None:
+            return True
+        return any(include.excluded(_joined(path[:length]), length < len(path)) for length in range(1, len(path) + 1))
+
+    def _guarded(self, place: Parts, action: Callable[[], object]) -> bool:
+        try:
+            action()
+        except (TargetError, Damaged, Unsupported) as error:
+            self._problem(place, error)
+            return False
+        return True
+
+    def _problem(self, place: Parts, error: KeepstoneError) -> None:
+        problem = events.Problem(_joined(place), "restore", error)
+        self.result.problems.append(problem)
+        self.listener(problem)
+
+    def _entry(self, place: Parts, path: Parts, entry: Entry) -> None:
+        if not self._wanted(path):
+            return
+        if len(place) > 1 and self.options.include is not None:
+            self._guarded(place, lambda: self._make_folder(place[:-1]))
+        self._guarded(place, lambda: self._restore_entry(place, entry))
+        result = self.result
+        done = result.files_restored + result.files_skipped + result.files_identical
+        self.listener(events.Progress(done, result.bytes_restored, self.files_total, self.bytes_total, _joined(place)))
+
+    # One entry -------------------------------------------------------------------------------------------
+
+    def _make_folder(self, place: Parts) -> None:
+        if self.target.make_folder(place):
+            self.result.folders += 1
+
+    def _restore_entry(self, place: Parts, entry: Entry) -> None:
+        existing = self.target.existing(place)
+        if existing is not None and self._keep(existing, entry):
+            self.result.files_skipped += 1
+            self.listener(events.FileDone(_joined(place), "skipped", entry.size))
+            return
+        if entry.kind == tree.SYMLINK:
+            self.late.append((place, entry))
+            return
+        if entry.kind == tree.SOCKET:
+            self.listener(
+                events.Notice("A socket exists only while its program runs; it is not restored.", _joined(place))
+            )
+            return
+        first = self.links.get((entry.device, entry.inode)) if entry.links > 1 else None
+        if first is not None:
+            self.target.remove_existing(place)
+            self.target.make_hardlink(place, first)
+            action = "linked"
+            self.result.files_restored += 1
+        elif entry.kind == tree.FILE:
+            action = self._file(place, entry)
+        else:
+            self.target.remove_existing(place)
+            self._report(place, self.target.make_special(place, entry.kind, entry.special, self._attributes(entry)))
+            action = "restored"
+            self.result.files_restored += 1
+        if entry.links > 1 and first is None:
+            self.links[entry.device, entry.inode] = place
+        self.listener(events.FileDone(_joined(place), action, entry.size))
+
+    def _keep(self, existing: Existing, entry: Entry) -> bool:
+        if self.options.overwrite == "never":
+            return True
+        return (
+            self.options.overwrite == "if-changed"
+            and entry.kind == tree.FILE
+            and existing.is_file
+            and existing.size == entry.size
+            and existing.mtime_ns == entry.mtime_ns
+        )
+
+    def _file(self, place: Parts, entry: Entry) -> str:
+        """Restore one file, taking from what stands there what is the same."""
+        result = self.result
+        with self.target.open_existing(place) as standing:
+            wanted = list(self._fetch_plan(entry, standing)) if standing is not None and standing.size else None
+            if wanted is not None and standing is not None and standing.size == entry.size and all(wanted):
+                self._report(place, self.target.apply(place, self._attributes(entry)))
+                result.files_identical += 1
+                self._restored(place, entry)
+                return "identical"
+            with self.target.create_file(place) as file:
+                offset = 0
+                for number, piece in enumerate(self._pieces(entry)):
+                    if not piece.is_hole:
+                        if wanted is not None and standing is not None and wanted[number]:
+                            data = standing.read(offset, piece.length)
+                        else:
+                            data = self.repository.read_chunk(piece.chunk)
+                            result.bytes_fetched += len(data)
+                        if len(data) != piece.length:
+                            raise Unsupported(f"{self.name} has a recipe whose lengths do not fit its chunks.")
+                        file.write_at(offset, data)
+                    offset += piece.length
+                    result.bytes_restored += piece.length
+                    if not number % 16:
+                        self.listener(
+                            events.Progress(
+                                result.files_restored,
+                                result.bytes_restored,
+                                self.files_total,
+                                self.bytes_total,
+                            )
+                        )
+                if offset != entry.size:
+                    raise Unsupported(f"{self.name} has a recipe whose lengths do not fit the file.")
+                file.set_size(offset)
+                self._report(place, file.commit(self._attributes(entry)))
+        result.files_restored += 1
+        self._restored(place, entry)
+        return "restored"
+
+    def _restored(self, place: Parts, entry: Entry) -> None:
+        if self.options.verify:
+            self.restored.append((place, entry))
+
+    def _pieces(self, entry: Entry) -> Iterator[Piece]:
+        return pieces(entry.content, self.repository, self.name) if entry.content else iter(())
+
+    def _fetch_plan(self, entry: Entry, standing: Standing) -> Iterator[bool]:
+        """Yield for each piece whether the standing file has it at its place already."""
+        offset = 0
+        key = self.repository.keys.chunk_id
+        for piece in self._pieces(entry):
+            if piece.is_hole:
+                yield standing.is_zero(offset, piece.length)
+            else:
+                data = standing.read(offset, piece.length)
+                yield len(data) == piece.length and chunk_id(key, data) == piece.chunk
+            offset += piece.length
+
+    def _symlink(self, place: Parts, entry: Entry) -> None:
+        self.target.remove_existing(place)
+        self._report(place, self.target.make_symlink(place, entry.target, self._attributes(entry)))
+        self.result.files_restored += 1
+        self.listener(events.FileDone(_joined(place), "restored", 0))
+
+    def _finish_folder(self, place: Parts, entry: Entry) -> None:
+        self._report(place, self.target.set_folder_attributes(place, self._attributes(entry)))
+
+    def _report(self, place: Parts, problems: Sequence[TargetError]) -> None:
+        for problem in problems:
+            self._problem(place, problem)
+
+    def _attributes(self, entry: Entry) -> Attributes:
+        return Attributes(
+            mode=entry.mode,
+            uid=entry.uid,
+            gid=entry.gid,
+            user=None if self.options.numeric_ids else entry.user,
+            group=None if self.options.numeric_ids else entry.group,
+            mtime_ns=entry.mtime_ns,
+            xattrs=tuple(entry.xattrs),
+        )
+
+    # Verifying -------------------------------------------------------------------------------------------
+
+    def _verify_all(self) -> None:
+        for place, entry in self.restored:
+            self._guarded(place, lambda p=place, e=entry: self._verify(p, e))  # type: ignore[misc]
+
+    def _verify(self, place: Parts, entry: Entry) -> None:
+        with self.target.open_existing(place) as standing:
+            size = -1 if standing is None else standing.size
+            if standing is None or size != entry.size or not all(self._fetch_plan(entry, standing)):
+                raise TargetError(f"{printable(_joined(place))} does not read back as it was restored.")
+        self.result.files_verified += 1
+
+
+def _joined(parts: Parts) -> bytes:
+    return b"/" + b"/".join(parts)
+
+
+__all__ = ["OVERWRITE", "PathNotFound", "RestoreOptions", "RestoreResult", "restore"]

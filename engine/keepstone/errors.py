@@ -119,6 +119,10 @@ class Unsupported(KeepstoneError):
     kind = "unsupported"
     remedy = "Install a newer version of Keepstone."
 
+    def __init__(self, message: str, object_name: str = "") -> None:
+        super().__init__(message)
+        self.object_name = object_name
+
 
 class Damaged(KeepstoneError):
     """Stored bytes are not what was written. `object_name` tells which object."""

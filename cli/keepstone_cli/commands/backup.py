@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def command(
         dry_run=dry_run,
         force=force,
         level=level_of(compression),
-        stream=sys.stdin.buffer if from_stdin else None,
+        stream=io.FileIO(0, closefd=False) if from_stdin else None,
     )
     output = settings.output()
     with _open(settings, output) as repository:

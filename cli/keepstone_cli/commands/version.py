@@ -22,7 +22,7 @@ def command(settings: Settings, verbose: bool) -> None:
         if settings.json:
             output.data({"message_type": "version", "version": __version__, "format": 1})
         else:
-            output.result(f"keepstone {version('keepstone')}")
+            output.result(f"keepstone {__version__}")
         return
     from importlib.metadata import version
 
@@ -42,7 +42,7 @@ def command(settings: Settings, verbose: bool) -> None:
             }
         )
         return
-    output.result(f"keepstone {version('keepstone')}, repository format 1")
+    output.result(f"keepstone {__version__}, repository format 1")
     output.result(f"chunker kernel: {kernel()} (runs here: {', '.join(kernels())})")
     output.result(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     output.result(", ".join(f"{name} {found}" for name, found in libraries.items()))

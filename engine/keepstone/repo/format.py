@@ -13,8 +13,8 @@ import msgspec
 
 from keepstone import encoding, sealing
 from keepstone.errors import Damaged, Unsupported
-from keepstone.hashing import SubKeys
-from keepstone.ids import Buffer, KeyslotId, PackId, RepositoryId, WriterId
+from keepstone.hashing import SubKeys, stored_name
+from keepstone.ids import ID_LENGTH, Buffer, KeyslotId, PackId, RepositoryId, WriterId
 
 VERSION = 1
 MAGIC = b"KEEPSTON"
@@ -80,15 +80,15 @@ def parse_header(data: Buffer, kind: int, name: str, repository: RepositoryId | 
     if magic != MAGIC:
         raise Damaged(name, "it does not begin as an object of Keepstone")
     if version != VERSION or zero != 0:
-        raise Unsupported(f"{name} is written in format {version}; this version of Keepstone knows format {VERSION}.")
+        raise Unsupported(f"{name} is written in format {version}; this version of Keepstone knows format {VERSION}.", name)
     if found != kind:
         raise Damaged(name, f"it is a {KIND_NAMES.get(found, 'strange')} object where a {KIND_NAMES[kind]} belongs")
     if repository is not None and owner != repository:
         raise Damaged(name, "it belongs to another repository")
     if epoch != 0:
-        raise Unsupported(f"{name} uses key epoch {epoch}, which this version of Keepstone does not know.")
+        raise Unsupported(f"{name} uses key epoch {epoch}, which this version of Keepstone does not know.", name)
     if algorithm not in sealing.ALGORITHMS.values():
-        raise Unsupported(f"{name} is encrypted with algorithm {algorithm}, which this version does not know.")
+        raise Unsupported(f"{name} is encrypted with algorithm {algorithm}, which this version does not know.", name)
     return Header(found, algorithm, RepositoryId(owner), epoch)
 
 
@@ -156,15 +156,26 @@ _config_decoder = msgspec.msgpack.Decoder(Config)
 def seal_config(config: Config, keys: SubKeys, repository: RepositoryId) -> bytes:
     """Return the stored bytes of the config object."""
     header = Header(CONFIG, config.cipher, repository).pack()
-    return header + sealing.seal(keys.config, config.cipher, header, encoding.encode(config))
+    stored = header + sealing.seal(keys.config, config.cipher, header, encoding.encode(config))
+    return stored + stored_name(stored)
+
+
+def parse_config(data: bytes) -> Header:
+    """Check a stored config as far as needs no key: before that, it says which repository this is.
+
+    Raises:
+        Damaged: it is not what was written.
+    """
+    if len(data) < HEADER_LENGTH + ID_LENGTH or stored_name(data[:-ID_LENGTH]) != data[-ID_LENGTH:]:
+        raise Damaged(CONFIG_NAME, "it is cut off or was altered")
+    return parse_header(data, CONFIG, CONFIG_NAME)
 
 
 def open_config(data: bytes, keys: SubKeys) -> Config:
     """Open the config object and check that this version can use the repository."""
-    header = parse_header(data, CONFIG, CONFIG_NAME)
-    body = sealing.unseal(
-        keys.config, header.algorithm, data[:HEADER_LENGTH], memoryview(data)[HEADER_LENGTH:], CONFIG_NAME
-    )
+    header = parse_config(data)
+    sealed = memoryview(data)[HEADER_LENGTH:-ID_LENGTH]
+    body = sealing.unseal(keys.config, header.algorithm, data[:HEADER_LENGTH], sealed, CONFIG_NAME)
     config = encoding.decode(_config_decoder, body, CONFIG_NAME)
     if config.version != VERSION or config.features or config.chunker.algorithm not in CHUNKERS:
         raise Unsupported("This repository uses features that this version of Keepstone does not know.")

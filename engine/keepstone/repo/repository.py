@@ -319,10 +319,10 @@ def repository_id(store: Store) -> RepositoryId:
         NoRepository: there is none.
     """
     try:
-        config = store.get(layout.CONFIG_NAME, 0, layout.HEADER_LENGTH)
+        config = store.get(layout.CONFIG_NAME, 0, layout.MAX_SMALL_OBJECT)
     except ObjectNotFound:
         raise NoRepository(f"There is no repository at {store.location}.") from None
-    return layout.parse_header(config, layout.CONFIG, layout.CONFIG_NAME).repository
+    return layout.parse_config(config).repository
 
 
 def read_keyslots(store: Store, identity: RepositoryId) -> tuple[list[keyslots.Keyslot], list[KeepstoneError]]:

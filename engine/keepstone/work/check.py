@@ -99,6 +99,8 @@ class _Check:
     def _find(self, error: KeepstoneError, name: str = "") -> None:
         if isinstance(error, Damaged):
             finding = Finding(error.object_name, error.what, error.kind)
+        elif isinstance(error, Unsupported) and error.object_name:
+            finding = Finding(error.object_name, error.message, error.kind)
         else:
             finding = Finding(name, error.message, error.kind)
         if finding not in self.result.findings:

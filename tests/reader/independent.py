@@ -1,0 +1,307 @@
+"""A second reader, written from docs/format.md alone: it imports nothing of Keepstone.
+
+    python independent.py REPOSITORY TARGET [SNAPSHOT]      secret in KEEPSTONE_PASSWORD, or 64 digits in KEEPSTONE_KEY
+
+It restores files, folders and symbolic links of a snapshot (the newest by default), with modes and times.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zstandard
+from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+HOLE = bytes(32)
+PACK_HEADER = 32 + 4 + 80 + 32
+TRAILER = PACK_HEADER + 24 + 4
+
+
+class FormatError(Exception):
+    """The bytes are not what docs/format.md says."""
+
+
+def need(condition: object, what: str) -> None:
+    if not condition:
+        raise FormatError(what)
+
+
+def b3(data: bytes) -> bytes:
+    return blake3(data).digest()
+
+
+def b3k(key: bytes, data: bytes, length: int = 32) -> bytes:
+    return blake3(data, key=key).digest(length=length)
+
+
+def derive(material: bytes, purpose: str) -> bytes:
+    return blake3(material, derive_key_context="keepstone 1 " + purpose).digest()
+
+
+def decrypt(algorithm: int, key: bytes, nonce: bytes, aad: bytes, data: bytes) -> bytes:
+    need(algorithm in (1, 2), f"algorithm {algorithm}")
+    return (AESGCM if algorithm == 1 else ChaCha20Poly1305)(key).decrypt(nonce, data, aad)
+
+
+def record(data: bytes) -> Any:
+    return msgspec.msgpack.decode(data)
+
+
+def check_header(data: bytes, kind: int, repository: bytes | None = None) -> int:
+    """Return the algorithm."""
+    magic, version, found, algorithm, zero, epoch, owner = struct.unpack_from("<8sBBBBI16s", data)
+    need(magic == b"KEEPSTON" and version == 1 and found == kind and zero == 0 and epoch == 0, "header")
+    need(repository in (None, owner), "another repository")
+    return algorithm
+
+
+def unseal(root: bytes, data: bytes, kind: int, place: bytes = b"") -> bytes:
+    algorithm = check_header(data, kind)
+    salt, commitment, ciphertext = data[32:64], data[64:96], data[96:]
+    stream = b3k(root, b"seal" + salt, 64)
+    need(stream[32:] == commitment, "commitment")
+    plaintext = decrypt(algorithm, stream[:32], bytes(12), data[:32] + place, ciphertext)
+    (length,) = struct.unpack_from("<I", plaintext)
+    return plaintext[4 : 4 + length]
+
+
+def open_keyslot(data: bytes, password: str | None, digits: bytes | None) -> bytes | None:
+    """Return the master key, or None if the secret does not fit."""
+    algorithm = check_header(data, 2)
+    need(b3(data[:-32]) == data[-32:], "checksum of a keyslot")
+    (n,) = struct.unpack_from("<H", data, 32)
+    clear_bytes = data[34 : 34 + n]
+    clear = record(clear_bytes)
+    need(clear["v"] == 1, "keyslot version")
+    if clear["k"] == "password" and password is not None:
+        need(65536 <= clear["m"] <= 4 << 20 and 3 <= clear["t"] <= 16 and 1 <= clear["p"] <= 16, "KDF parameters")
+        kdf = Argon2id(salt=clear["s"], length=32, iterations=clear["t"], lanes=clear["p"], memory_cost=clear["m"])
+        material = kdf.derive(unicodedata.normalize("NFC", password).encode())
+    elif clear["k"] == "digits" and digits is not None:
+        material = digits
+    else:
+        return None
+    bound = data[:32] + clear_bytes
+    stream = b3k(material, b"keyslot" + clear["s"] + bound, 64)
+    commitment, sealed = data[34 + n : 66 + n], data[66 + n : -32]
+    if stream[32:] != commitment:
+        return None
+    plaintext = decrypt(algorithm, stream[:32], bytes(12), bound, sealed)
+    (n,) = struct.unpack_from("<H", plaintext)
+    master: bytes = record(plaintext[2 : 2 + n])["m"]
+    return master
+
+
+class Pack:
+    """An opened pack."""
+
+    def __init__(self, data: bytes, name: str, epoch_key: bytes, repository: bytes) -> None:
+        need(b3(data).hex() == name, "a pack's name")
+        algorithm = check_header(data, 3, repository)
+        (trailer,) = struct.unpack("<I", data[-4:])
+        need(trailer == TRAILER and data[-TRAILER : -TRAILER + PACK_HEADER] == data[:PACK_HEADER], "trailer")
+        kind, length = struct.unpack_from("<HH", data, 32)
+        need(kind == 1 and length == 80, "envelope")
+        salt, wrapped, commitment = data[36:68], data[68:116], data[116:148]
+        pack_key = decrypt(algorithm, b3k(epoch_key, b"wrap" + salt), bytes(12), data[:32], wrapped)
+        stream = b3k(pack_key, b"frames", 64)
+        need(stream[32:] == commitment, "commitment of a pack")
+        self._data, self._algorithm, self._key = data, algorithm, stream[:32]
+        (size,) = struct.unpack("<Q", self.part(3, 0, data[-28:-4]))
+        end = len(data) - TRAILER
+        version, frames, padding = record(self.part(2, 0, data[end - size : end]))
+        need(version == 1, "directory version")
+        self.frames = frames
+        self.offsets = [PACK_HEADER]
+        for frame in frames:
+            self.offsets.append(self.offsets[-1] + frame[1])
+        padded = self.offsets[-1] + struct.unpack("<I", padding)[0]
+        need(padded == end - size, "the parts of a pack")
+        need(not self.part(1, 0, data[self.offsets[-1] : padded]).strip(b"\0"), "padding")
+
+    def part(self, role: int, ordinal: int, sealed: bytes) -> bytes:
+        nonce = struct.pack("<IQ", role, ordinal)
+        return decrypt(self._algorithm, self._key, nonce, self._data[:32] + nonce, sealed)
+
+    def chunks(self) -> list[tuple[bytes, int, int, int]]:
+        """Return (chunk id, frame, offset in the frame, length)."""
+        found = []
+        for ordinal, (_, _, ids, lengths, _) in enumerate(self.frames):
+            at = 0
+            for number, (length,) in enumerate(struct.iter_unpack("<I", lengths)):
+                found.append((ids[32 * number : 32 * number + 32], ordinal, at, length))
+                at += length
+        return found
+
+    def frame(self, ordinal: int, base: Any) -> bytes:
+        method, _, _, lengths, bases = self.frames[ordinal]
+        payload = self.part(0, ordinal, self._data[self.offsets[ordinal] : self.offsets[ordinal + 1]])
+        size = sum(length for (length,) in struct.iter_unpack("<I", lengths))
+        if method == 0:
+            need(len(payload) == size, "a raw frame")
+            return payload
+        need(method in (1, 2) and zstandard.frame_content_size(payload) == size <= 32 << 20, "a frame's size")
+        prefix = b"".join(base(bases[at : at + 32]) for at in range(0, len(bases), 32))
+        if method == 1:
+            return zstandard.ZstdDecompressor().decompress(payload)
+        dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        return zstandard.ZstdDecompressor(dict_data=dictionary).decompress(payload)
+
+
+class Repository:
+    """A repository in a folder."""
+
+    def __init__(self, folder: Path, password: str | None = None, digits: bytes | None = None) -> None:
+        self._folder = folder
+        config = (folder / "config").read_bytes()
+        need(b3(config[:-32]) == config[-32:], "checksum of the config")
+        self.id = config[16:32]
+        self.slots = {}
+        for path in sorted((folder / "keyslots").iterdir()):
+            master = open_keyslot(path.read_bytes(), password, digits)
+            if master is not None:
+                self.slots[bytes.fromhex(path.name)] = master
+        need(self.slots, "the secret opens no keyslot")
+        master = next(iter(self.slots.values()))
+        self.chunk_key = derive(master, "chunk id")
+        self.config = record(unseal(derive(master, "config"), config[:-32], 1))
+        need(self.config["v"] == 1 and not self.config.get("f"), "config")
+        self.records = self._read_logs(derive(master, "log"))
+        self._check_slot()
+        self._places: dict[bytes, tuple[Path, int, int, int]] = {}
+        self._epoch = derive(master, "epoch")
+        self._packs: dict[Path, Pack] = {}
+        self._frames: dict[tuple[Path, int], bytes] = {}
+        for path in sorted((folder / "packs").glob("*/*")):
+            for chunk, ordinal, at, length in self._pack(path).chunks():
+                self._places[chunk] = (path, ordinal, at, length)
+
+    def _read_logs(self, key: bytes) -> list[dict[str, Any]]:
+        found = []
+        for log in sorted((self._folder / "log").iterdir()):
+            previous = bytes(32)
+            for sequence, path in enumerate(sorted(log.iterdir()), 1):
+                need(int(path.name, 16) == sequence, "a gap in a log")
+                data = path.read_bytes()
+                place = bytes.fromhex(log.name) + struct.pack("<Q", sequence)
+                encoded, signature = record(unseal(key, data, 5, place))
+                entry = record(encoded)
+                need(entry["v"] == 1 and entry["p"] == previous and entry["w"].hex() == log.name, "a record")
+                need(b3(entry["q"])[:16] == entry["w"] and entry["s"] == sequence, "a record's writer")
+                Ed25519PublicKey.from_public_bytes(entry["q"]).verify(
+                    signature, b"keepstone 1 log record\0" + self.id + encoded
+                )
+                previous = b3(data)
+                found.append(entry)
+        return found
+
+    def _check_slot(self) -> None:
+        live, gone = set(self.config["k"]), set()
+        for entry in self.records:
+            if entry["k"] == "keyslots":
+                body = record(entry["b"])
+                live.update(body.get("a", []))
+                gone.update(body.get("r", []))
+        need(self.slots.keys() & (live - gone), "the keyslot was removed")
+
+    def _pack(self, path: Path) -> Pack:
+        if path not in self._packs:
+            if len(self._packs) > 3:
+                self._packs.clear()
+            self._packs[path] = Pack(path.read_bytes(), path.name, self._epoch, self.id)
+        return self._packs[path]
+
+    def chunk(self, chunk: bytes) -> bytes:
+        path, ordinal, at, length = self._places[chunk]
+        if (path, ordinal) not in self._frames:
+            if len(self._frames) > 64:
+                self._frames.clear()
+            self._frames[path, ordinal] = self._pack(path).frame(ordinal, self.chunk)
+        data = self._frames[path, ordinal][at : at + length]
+        need(b3k(self.chunk_key, data) == chunk, "a chunk's id")
+        return data
+
+    def content(self, recipe: bytes) -> Any:
+        """Yield the bytes of a recipe; None and a length for a hole."""
+        if not recipe:
+            return
+        kind, *rest = record(recipe)
+        need(kind in (0, 1), f"recipe of kind {kind}")
+        pieces = rest[-1]
+        for _ in range(rest[0] if kind == 1 else 0):
+            pieces = b"".join(self.chunk(chunk) for chunk, _ in struct.iter_unpack("<32sQ", pieces))
+        for chunk, length in struct.iter_unpack("<32sQ", pieces):
+            if chunk == HOLE:
+                yield None, length
+            else:
+                data = self.chunk(chunk)
+                need(len(data) == length, "a piece's length")
+                yield data, length
+
+    def tree(self, recipe: bytes) -> list[dict[str, Any]]:
+        data = b"".join(part for part, _ in self.content(recipe))
+        entries, at = [], 0
+        while at < len(data):
+            (length,) = struct.unpack_from("<I", data, at)
+            entries.append(record(data[at + 4 : at + 4 + length]))
+            at += 4 + length
+        for entry in entries:
+            need(b"/" not in entry["n"] and entry["n"] not in (b"", b".", b".."), "a name")
+        return entries
+
+    def snapshots(self) -> list[tuple[bytes, dict[str, Any]]]:
+        """Return (id, body), oldest first."""
+        found = [
+            (b3k(self.chunk_key, b"snapshot\0" + entry["b"]), record(entry["b"]))
+            for entry in self.records
+            if entry["k"] == "snapshot"
+        ]
+        return sorted(found, key=lambda pair: pair[1]["t"])
+
+    def restore(self, recipe: bytes, target: bytes) -> None:
+        os.makedirs(target, exist_ok=True)
+        for entry in self.tree(recipe):
+            path = os.path.join(target, entry["n"])
+            if entry["k"] == "d":
+                self.restore(entry.get("c", b""), path)
+            elif entry["k"] == "l":
+                os.symlink(entry["L"], path)
+                os.utime(path, ns=(entry.get("t", 0),) * 2, follow_symlinks=False)
+                continue
+            elif entry["k"] == "f":
+                with open(path, "wb") as file:
+                    for data, length in self.content(entry.get("c", b"")):
+                        if data is None:
+                            file.seek(length, 1)
+                        else:
+                            file.write(data)
+                    file.truncate()
+                need(os.path.getsize(path) == entry.get("s", 0), "a file's size")
+            else:
+                continue
+            os.chmod(path, entry.get("m", 0))
+            os.utime(path, ns=(entry.get("t", 0),) * 2)
+
+
+def main() -> None:
+    digits = os.environ.get("KEEPSTONE_KEY")
+    repository = Repository(
+        Path(sys.argv[1]), os.environ.get("KEEPSTONE_PASSWORD"), bytes.fromhex(digits) if digits else None
+    )
+    wanted = sys.argv[3] if len(sys.argv) > 3 else ""
+    found = [body for id_, body in repository.snapshots() if id_.hex().startswith(wanted)]
+    need(found, "no such snapshot")
+    repository.restore(found[-1].get("r", b""), os.fsencode(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

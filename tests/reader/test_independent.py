@@ -1,0 +1,63 @@
+"""The format is written down so that somebody else can read it: the second reader restores what Keepstone stored."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+from reader import independent
+from support import KEY, Place, noise, picture, words
+
+import keepstone
+from keepstone.store.posix import PosixStore
+
+READER = Path(__file__).with_name("independent.py")
+
+
+def _plain(folder: Path | bytes) -> dict[bytes, tuple[object, ...]]:
+    """A picture without what the small reader leaves out."""
+    return {path: seen for path, seen in picture(folder).items() if seen[0] != 0o010000}
+
+
+def test_the_second_reader_restores_every_snapshot(tmp_path: Path, source: Path) -> None:
+    place = Place(tmp_path, PosixStore(tmp_path / "repository")).init()
+    place.backup([source])
+    first = _plain(source)
+    (source / "a" / "text").write_bytes(words(9, 120_000))
+    (source / "huge").write_bytes(noise(10, 12_000_000))
+    place.backup([source])
+    reader = independent.Repository(tmp_path / "repository", digits=KEY.secret)
+    for number, (_, body) in enumerate(reader.snapshots()):
+        target = tmp_path / f"out{number}"
+        reader.restore(body["r"], os.fsencode(target))
+        expected = first if number == 0 else _plain(source)
+        assert _plain(target / str(source).lstrip("/")) == expected
+
+
+def test_the_second_reader_opens_with_a_password_and_both_algorithms(tmp_path: Path, source: Path) -> None:
+    secret = keepstone.password("pässword")
+    for cipher in ("aes-256-gcm", "chacha20-poly1305"):
+        place = Place(tmp_path / cipher, PosixStore(tmp_path / cipher / "repository"), secret)
+        keepstone.init(place.store, secret, state=tmp_path / cipher / "state", cipher=cipher, memory_kib=64 * 1024)
+        place.backup([source])
+        reader = independent.Repository(tmp_path / cipher / "repository", password="pässword")
+        reader.restore(reader.snapshots()[-1][1]["r"], os.fsencode(tmp_path / cipher / "out"))
+        assert _plain(tmp_path / cipher / "out" / str(source).lstrip("/")) == _plain(source)
+        with pytest.raises(independent.FormatError):
+            independent.Repository(tmp_path / cipher / "repository", password="wrong")
+
+
+def test_the_second_reader_is_small_and_imports_nothing_of_keepstone() -> None:
+    text = READER.read_text()
+    assert len(text.splitlines()) < 600
+    imported = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").split(".")[0])
+    allowed = {"blake3", "cryptography", "zstandard", "msgspec"}
+    standard = {"__future__", "os", "struct", "sys", "unicodedata", "pathlib", "typing"}
+    assert imported <= allowed | standard

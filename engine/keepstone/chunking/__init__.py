@@ -1,72 +1,104 @@
-"""Content-defined chunking in two stages: a secret linear filter picks candidates, a keyed hash decides.
+"""Where a stream of bytes is cut into chunks, so that equal content is cut alike wherever it stands.
 
-`Parameters` are the sizes, `Secrets` what makes the cuts a repository's own, `Chunker` finds the cuts. The C kernel
-and the plain-Python oracle give identical cuts; which one runs is never silent (`Chunker.kernel`).
+Two stages, both keyed by secrets of the repository. A cheap linear filter of the last 16 bytes picks candidates; a
+keyed hash of the last 64 bytes decides at each. A cut depends only on bytes of its own chunk, so cuts fall
+back into step soon after an edit. docs/format.md is the specification, `oracle` its reading in plain Python, and
+`_cdc` the same cuts in C. Every kernel gives the same cuts on every machine.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from keepstone.chunking import oracle
 from keepstone.chunking.parameters import Parameters, Secrets
 from keepstone.errors import UsageError
 from keepstone.ids import Buffer
 
+__all__ = ["KERNEL_VARIABLE", "Chunker", "Parameters", "Secrets", "kernel", "kernels"]
+
+KERNEL_VARIABLE = "KEEPSTONE_CHUNKER_KERNEL"
+"""The environment variable that demands a kernel by name."""
+
+_KERNELS: dict[str, Callable[[memoryview, bool, Secrets, Parameters], list[int]]] = {}
 try:
     from keepstone.chunking import _cdc
-except ImportError:  # pragma: no cover - built without a compiler: the oracle takes over
-    _cdc = None  # type: ignore[assignment]
+except ImportError:
+    pass  # Built without a C compiler. kernel() says so, and to demand the absent kernel is an error.
+else:
 
-SCALAR, PYTHON = "scalar", "python"
+    def _scalar(view: memoryview, final: bool, secrets: Secrets, parameters: Parameters) -> list[int]:
+        return _cdc.cuts(
+            view,
+            final,
+            secrets.sip_key,
+            secrets.table,
+            secrets.t,
+            secrets.u,
+            parameters.mask_bits,
+            parameters.minimum,
+            parameters.normal,
+            parameters.maximum,
+            parameters.strict,
+            parameters.loose,
+        )
+
+    _KERNELS["scalar"] = _scalar
+
+_KERNELS["python"] = oracle.cuts
 
 
 def kernels() -> tuple[str, ...]:
-    """Return the kernels that run here, the fastest first."""
-    return (PYTHON,) if _cdc is None else (SCALAR, PYTHON)
+    """Return the names of the kernels that work here, fastest first."""
+    return tuple(_KERNELS)
 
 
 def kernel() -> str:
-    """Return the kernel that is used: the one `KEEPSTONE_CHUNKER_KERNEL` demands, else the fastest.
+    """Return the name of the kernel in use: the one the environment demands, else the fastest.
 
-    Raises:
-        UsageError: the demanded kernel does not run here.
+    Raises UsageError if the demanded kernel does not work here; another never takes its place.
     """
-    demanded = os.environ.get("KEEPSTONE_CHUNKER_KERNEL")
-    if not demanded:
-        return kernels()[0]
-    return _available(demanded)
+    return _available(os.environ.get(KERNEL_VARIABLE) or kernels()[0])
+
+
+_in_use = kernel  # A second name, because a parameter of Chunker has the first.
 
 
 def _available(name: str) -> str:
-    if name not in kernels():
-        raise UsageError(f"The chunker kernel {name!r} does not run here.", f"Use one of: {', '.join(kernels())}.")
+    if name not in _KERNELS:
+        raise UsageError(
+            f"There is no chunker kernel {name!r} here, only: {', '.join(kernels())}.",
+            f"Unset {KERNEL_VARIABLE}, or install a build of Keepstone that has this kernel.",
+        )
     return name
 
 
 class Chunker:
-    """Finds the cuts of one repository at one mean size. Holds no state, so threads may share it."""
+    """Cuts streams into chunks. It keeps nothing between calls, so threads may share one."""
 
-    def __init__(self, secrets: Secrets, parameters: Parameters, kernel_name: str | None = None) -> None:
+    __slots__ = ("_cuts", "_secrets", "kernel", "parameters")
+
+    def __init__(self, secrets: Secrets, parameters: Parameters, kernel: str | None = None) -> None:
+        self.kernel = _in_use() if kernel is None else _available(kernel)
         self.parameters = parameters
-        self.kernel = kernel() if kernel_name is None else _available(kernel_name)
         self._secrets = secrets
-        p = parameters
-        self._arguments = (
-            secrets.table, secrets.sip_key, secrets.t, secrets.u, (1 << p.mask_bits) - 1,
-            p.minimum, p.maximum, p.normal, p.strict, p.loose,
-        )  # fmt: skip
+        self._cuts = _KERNELS[self.kernel]
 
     def cuts(self, buffer: Buffer, final: bool) -> list[int]:
-        """Return the end offset of every chunk that is decided by this buffer.
+        """Return the end offset of every chunk that a buffer decides; the buffer starts where a chunk starts.
 
-        The buffer begins at a chunk boundary. If it is the `final` one, the last end is its length. If not, the tail
-        (less than the maximum) stays uncut; the caller passes it again with what follows, and the cuts are those of
-        the whole stream.
+        If `final`, the stream ends with the buffer and so does the last chunk; an empty buffer has no chunks. If
+        not, the rest after the last end is undecided and shorter than the maximum: the caller puts it before
+        what follows and calls again. The cuts do not depend on how a stream is split into calls.
+
+        The buffer is not copied and must not change meanwhile. The compiled kernel scans without the GIL; it does
+        not look for signals, so buffers of at most 16 MiB keep a program responsive.
+
+        Raises UsageError if the buffer is not one contiguous run of bytes.
         """
-        if self.kernel == SCALAR:
-            return _cdc.cuts(buffer, final, *self._arguments)
-        return oracle.cuts(buffer, final, self._secrets, self.parameters)
-
-
-__all__ = ["PYTHON", "SCALAR", "Chunker", "Parameters", "Secrets", "kernel", "kernels"]
+        try:
+            view = memoryview(buffer).cast("B")
+        except TypeError as error:
+            raise UsageError("Only a contiguous buffer of bytes can be cut into chunks.") from error
+        return self._cuts(view, final, self._secrets, self.parameters)

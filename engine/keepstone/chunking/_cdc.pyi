@@ -1,16 +1,17 @@
 from keepstone.ids import Buffer
 
 def cuts(
-    buffer: Buffer,
+    data: Buffer,
     final: bool,
-    table: bytes,
     sip_key: bytes,
+    table: bytes,
     t: int,
     u: int,
-    mask: int,
+    mask_bits: int,
     minimum: int,
-    maximum: int,
     normal: int,
+    maximum: int,
     strict: int,
     loose: int,
+    /,
 ) -> list[int]: ...

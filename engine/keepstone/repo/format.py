@@ -115,6 +115,14 @@ _PACK_NAME = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _LOG_NAME = re.compile(r"log/([0-9a-f]{32})/([0-9a-f]{16})")
 
 
+_OTHER_NAME = re.compile(r"keyslots/[0-9a-f]{32}|index/[0-9a-f]{64}")
+
+
+def is_other_name(name: str) -> bool:
+    """Return whether a keyslot or an index object may have this name."""
+    return _OTHER_NAME.fullmatch(name) is not None
+
+
 def pack_of_name(name: str) -> PackId | None:
     """Return the id of a pack by its name, or None if it is no pack's name."""
     match = _PACK_NAME.fullmatch(name)

@@ -390,11 +390,15 @@ def open_repository(
     repository = Repository(store, secret.master, identity, cache, state_folder, clock)
     try:
         view = repository.load_log(accept_rollback=accept_rollback)
-        if slot.slot not in view.live_keyslots(repository.config.keyslots):
-            raise WrongPassword(
-                "This key was removed from the repository, or adding it was never finished.",
-                "Use another password or key.",
-            )
+        live = view.live_keyslots(repository.config.keyslots)
+        if slot.slot not in live:
+            # An interrupted key command can leave a slot behind that nothing names; another one may still fit.
+            others = [other for other in slots if other.slot in live]
+            if not any(keyslots.open_keyslot(other, credential) is not None for other in others):
+                raise WrongPassword(
+                    "This key was removed from the repository, or adding it was never finished.",
+                    "Use another password or key.",
+                )
         state.pin(state_folder, store.location, identity)
     except BaseException:
         repository.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from keepstone.errors import ObjectExists, ObjectNotFound
 from keepstone.ids import Buffer
-from keepstone.store import check_name
+from keepstone.store import check_name, folder_name
 
 
 class MemoryStore:
@@ -19,7 +19,7 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def put(self, name: str, pieces: Sequence[Buffer]) -> int:
-        data = b"".join(pieces)
+        data = b"".join(pieces)  # the only copy
         with self._lock:
             if check_name(name) in self.objects:
                 raise ObjectExists(f"{name} exists already.")
@@ -34,21 +34,30 @@ class MemoryStore:
         return len(self._object(name))
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        start = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        folder = folder_name(prefix)
+        start = folder + "/" if folder else ""
         with self._lock:
             found = [(name, len(data)) for name, data in self.objects.items() if name.startswith(start)]
         yield from found
 
     def delete(self, name: str) -> None:
-        self._object(name)
         with self._lock:
-            del self.objects[name]
+            if self.objects.pop(check_name(name), None) is None:
+                raise ObjectNotFound(f"{name} does not exist.")
 
     def clean_temporary(self) -> int:
         return 0
 
+    def copy(self) -> MemoryStore:
+        """Return another store that holds the same objects now."""
+        other = MemoryStore(self.location)
+        with self._lock:
+            other.objects.update(self.objects)
+        return other
+
     def _object(self, name: str) -> bytes:
         with self._lock:
-            if check_name(name) not in self.objects:
-                raise ObjectNotFound(f"{name} does not exist.")
-            return self.objects[name]
+            data = self.objects.get(check_name(name))
+        if data is None:
+            raise ObjectNotFound(f"{name} does not exist.")
+        return data

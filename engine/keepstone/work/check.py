@@ -16,7 +16,7 @@ from keepstone.hashing import keyed
 from keepstone.history import tree
 from keepstone.history.recipe import chunks_of_recipe
 from keepstone.history.snapshot import Snapshot, snapshots
-from keepstone.ids import ChunkId, PackId
+from keepstone.ids import ChunkId, KeyslotId, PackId
 from keepstone.repo import format as layout
 from keepstone.repo import log, pack
 from keepstone.repo.repository import Repository, read_keyslots
@@ -115,7 +115,7 @@ class _Check:
                 name == layout.CONFIG_NAME
                 or layout.pack_of_name(name) is not None
                 or layout.log_of_name(name) is not None
-                or name.startswith(("keyslots/", "index/"))
+                or layout.is_other_name(name)
             )
             if not known:
                 self._find(Damaged(name, "no object of a repository has this name"), name)
@@ -123,13 +123,16 @@ class _Check:
     def _keyslots(self) -> None:
         repository = self.repository
         slots, problems = read_keyslots(repository.store, repository.id)
-        for problem in problems:
-            self._find(problem, "keyslots")
         live = repository.log.live_keyslots(repository.config.keyslots)
         found = {slot.slot for slot in slots}
-        damaged = {p.object_name for p in problems if isinstance(p, Damaged)}
+        names = {layout.keyslot_name(KeyslotId(slot)) for slot in live}
+        damaged = {p.object_name for p in problems if isinstance(p, Damaged | Unsupported)}
+        for problem in problems:
+            # What an interrupted init or key command left behind opens nothing and harms nothing.
+            if getattr(problem, "object_name", "") in names:
+                self._find(problem, "keyslots")
         for slot in sorted(live - found):
-            name = layout.keyslot_name(slot)  # type: ignore[arg-type]  # ids of keyslots are bytes in records
+            name = layout.keyslot_name(KeyslotId(slot))
             if name not in damaged:
                 self._find(Damaged(name, "this keyslot is missing"), name)
 

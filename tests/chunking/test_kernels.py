@@ -1,0 +1,201 @@
+"""All kernels give the same cuts, and which one runs is never left to chance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chunking.material import KERNELS, letters, needs_scalar, repeat, secrets, stream
+from keepstone.chunking import KERNEL_VARIABLE, Chunker, Parameters, Secrets, kernel
+from keepstone.errors import UsageError
+
+
+def both(data: bytes, parameters: Parameters, found: Secrets) -> None:
+    fast, slow = Chunker(found, parameters, "scalar"), Chunker(found, parameters, "python")
+    for final in (True, False):
+        assert fast.cuts(data, final) == slow.cuts(data, final)
+
+
+@needs_scalar
+@pytest.mark.parametrize("mean", [1 << exponent for exponent in range(12, 18)])
+@pytest.mark.parametrize("kind", ["random", "letters", "zeros", "bits", "lines", "period"])
+def test_the_compiled_kernel_cuts_like_the_oracle(kind: str, mean: int) -> None:
+    length = 4 * mean + 50_000
+    data = {
+        "random": lambda: stream(f"random {mean}", length),
+        "letters": lambda: letters(f"letters {mean}", length),
+        "zeros": lambda: bytes(length),
+        "bits": lambda: bytes(byte & 1 for byte in stream(f"bits {mean}", length)),
+        "lines": lambda: b"".join(b"%08d 2024-05-06, 17:18 - Someone: a message\n" % n for n in range(length // 50)),
+        "period": lambda: repeat(f"period {mean}", 613, length),
+    }[kind]()
+    both(data, Parameters.for_mean(mean), secrets(f"{kind} {mean}"))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> bytes:
+    """Runs of random bytes, few letters and periods of every length, with bytes changed here and there."""
+    parts = []
+    for _ in range(draw(st.integers(1, 5))):
+        label, length = f"part {draw(st.integers(0, 10**6))}", draw(st.integers(0, 8000))
+        period = draw(st.integers(0, 900))
+        alphabet = draw(st.sampled_from([1, 3, 15, 255]))
+        run = repeat(label, period, length) if period else stream(label, length)
+        parts.append(bytes(byte & alphabet for byte in run))
+    data = bytearray(b"".join(parts))
+    for at in draw(st.lists(st.integers(0, 40_000), max_size=5)):
+        data[at % len(data) : at % len(data) + 1] = b"!" if data else b""
+    return bytes(data)
+
+
+# No threshold, so that each cut is forced; the same for all lengths; always passed; and the usual two.
+THRESHOLDS = st.sampled_from([(0, 0), (1 << 58, 1 << 58), (2**64 - 1, 2**64 - 1), (1 << 58, 1 << 62), (0, 1 << 60)])
+
+
+@needs_scalar
+@given(
+    data=streams().filter(bool),
+    key=st.integers(0, 10**6),
+    mask_bits=st.integers(0, 4),
+    minimum=st.sampled_from([64, 65, 100, 1024]),
+    factor=st.sampled_from([1, 2, 5, 16]),
+    thresholds=THRESHOLDS,
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_kernels_agree_on_any_stream_key_and_parameters(
+    data: bytes, key: int, mask_bits: int, minimum: int, factor: int, thresholds: tuple[int, int]
+) -> None:
+    """Lengths far below those of the format, so that the rare events happen in each example."""
+    strict, loose = thresholds
+    parameters = replace(
+        Parameters.for_mean(4096),
+        mask_bits=mask_bits,
+        minimum=minimum,
+        normal=minimum * (factor + 1) // 2,
+        maximum=minimum * factor,
+        strict=strict,
+        loose=loose,
+    )
+    both(data, parameters, secrets(f"key {key}"))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_each_limit_is_exact(name: str) -> None:
+    """Everything passes the loose threshold and nothing the strict one, so the first candidate above `normal` cuts."""
+    data, found = stream("limits", 20_000), secrets()
+    parameters = replace(
+        Parameters.for_mean(4096), minimum=2000, normal=3000, maximum=20_000, strict=0, loose=2**64 - 1
+    )
+
+    def first(**changed: int) -> int:
+        return Chunker(found, replace(parameters, **changed), name).cuts(data, final=True)[0]
+
+    end = first()
+    assert 3000 < end < 20_000
+    assert first(normal=end - 1) == end
+    assert first(normal=end) > end
+    assert first(normal=end, strict=2**64 - 1, minimum=end) == end
+    assert first(normal=end + 1, strict=2**64 - 1, minimum=end + 1) > end
+    # At the maximum the candidate of least hash cuts, and one that stands on the maximum itself still counts.
+    assert first(loose=0, maximum=end, normal=end - 1, minimum=end - 1) == end
+    assert first(loose=0, maximum=end + 1, normal=end - 1, minimum=end - 1) == end
+
+
+@needs_scalar
+@pytest.mark.parametrize("distance", [-1, 0, 1])
+def test_candidates_about_a_minimum_apart_are_cut_alike(distance: int) -> None:
+    parameters = replace(Parameters.for_mean(4096), maximum=4096, mask_bits=0, strict=0, loose=0)
+    for number in range(4):
+        data = repeat(f"apart {number}", parameters.minimum + distance, 30_000)
+        both(data, parameters, secrets(f"apart {number}"))
+
+
+@needs_scalar
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"minimum": 63},
+        {"minimum": 0},
+        {"minimum": -1},
+        {"maximum": 1 << 62},
+        {"maximum": -1},
+        {"maximum": 3000},
+        {"normal": 100},
+        {"maximum": 17 * 1024},
+        {"strict": 1 << 63, "loose": 1},
+        {"mask_bits": 9},
+    ],
+    ids=str,
+)
+def test_the_compiled_kernel_refuses_parameters_that_are_not_safe(wrong: dict[str, int]) -> None:
+    parameters = replace(Parameters.for_mean(4096), **wrong)
+    with pytest.raises(ValueError, match="chunker"):
+        Chunker(secrets(), parameters, "scalar").cuts(bytes(100_000), final=True)
+
+
+@needs_scalar
+@pytest.mark.parametrize("wrong", [{"sip_key": bytes(15)}, {"table": bytes(255)}], ids=str)
+def test_the_compiled_kernel_refuses_secrets_of_the_wrong_length(wrong: dict[str, bytes]) -> None:
+    with pytest.raises(ValueError, match="length"):
+        Chunker(replace(secrets(), **wrong), Parameters.for_mean(4096), "scalar").cuts(bytes(100_000), final=True)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_environment_demands_a_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KERNEL_VARIABLE, name)
+    assert kernel() == name
+    assert Chunker(secrets(), Parameters.for_mean(4096)).kernel == name
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_an_argument_demands_a_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KERNEL_VARIABLE, "not looked at")
+    assert Chunker(secrets(), Parameters.for_mean(4096), kernel=name).kernel == name
+
+
+def test_an_unknown_kernel_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = Parameters.for_mean(4096)
+    with pytest.raises(UsageError, match="no chunker kernel 'abacus'"):
+        Chunker(secrets(), parameters, kernel="abacus")
+    monkeypatch.setenv(KERNEL_VARIABLE, "abacus")
+    with pytest.raises(UsageError, match="no chunker kernel 'abacus'") as caught:
+        kernel()
+    assert KERNEL_VARIABLE in caught.value.remedy
+    with pytest.raises(UsageError):
+        Chunker(secrets(), parameters)
+
+
+def test_the_fastest_kernel_is_in_use_if_none_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KERNEL_VARIABLE, raising=False)
+    try:
+        from keepstone.chunking import _cdc  # noqa: F401 - only whether it is there
+    except ImportError:
+        assert kernel() == "python"
+    else:
+        assert kernel() == "scalar"
+
+
+def test_without_the_compiled_module_the_oracle_works_and_scalar_is_refused() -> None:
+    program = """if True:
+        import os, sys
+        sys.modules["keepstone.chunking._cdc"] = None
+        from keepstone.chunking import KERNEL_VARIABLE, Chunker, Parameters, Secrets, kernel
+        from keepstone.errors import UsageError
+        assert kernel() == "python"
+        assert Chunker(Secrets.derive(bytes(32)), Parameters.for_mean(4096)).cuts(bytes(20000), True) == [16384, 20000]
+        os.environ[KERNEL_VARIABLE] = "scalar"
+        try:
+            kernel()
+        except UsageError:
+            print("refused")
+    """
+    environment = {name: value for name, value in os.environ.items() if name != KERNEL_VARIABLE}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("refused\n", "")

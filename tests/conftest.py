@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,11 @@ settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)
-def clean_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches them."""
     for name in list(os.environ):
         if name.startswith(("KEEPSTONE_", "XDG_")) and name not in ("KEEPSTONE_FIXTURES", "KEEPSTONE_CHUNKER_KERNEL"):
             monkeypatch.delenv(name)
-    yield
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from reader import independent
-from support import KEY, Place, noise, picture, words
 
 import keepstone
 from keepstone.store.posix import PosixStore
+from reader import independent
+from support import KEY, Place, noise, picture, words
 
 READER = Path(__file__).with_name("independent.py")
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import KEY, Place, noise, picture, words
 
 import keepstone
 from keepstone.errors import KeepstoneError
 from keepstone.store.memory import MemoryStore
 from keepstone.work.check import CheckResult
+from support import KEY, Place, noise, picture, words
 
 SEED = 20261122
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faults.faultstore import FaultStore
-from faults.simfs import SimFS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from faults.faultstore import FaultStore
+from faults.simfs import SimFS
 from keepstone.errors import KeepstoneError, ObjectExists, ObjectNotFound, StoreError, UsageError
 from keepstone.store import Store, check_name, open_store
 from keepstone.store.files import Files, SystemFiles
@@ -125,9 +125,7 @@ def test_threads_may_put_side_by_side(store: Store) -> None:
         (4, 0, b""),
     ],
 )
-def test_a_range_ends_where_the_object_ends(
-    store: Store, offset: int, length: int | None, expected: bytes
-) -> None:
+def test_a_range_ends_where_the_object_ends(store: Store, offset: int, length: int | None, expected: bytes) -> None:
     store.put("a", [b"0123456789"])
     assert store.get("a", offset, length) == expected
 

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from faults import SimulatedCrash
 from faults.simfs import WRITING, SimFS
-
 from keepstone.errors import KeepstoneError
 from keepstone.store.files import replace_file
 from keepstone.store.posix import PosixStore

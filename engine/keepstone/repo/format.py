@@ -80,7 +80,9 @@ def parse_header(data: Buffer, kind: int, name: str, repository: RepositoryId | 
     if magic != MAGIC:
         raise Damaged(name, "it does not begin as an object of Keepstone")
     if version != VERSION or zero != 0:
-        raise Unsupported(f"{name} is written in format {version}; this version of Keepstone knows format {VERSION}.", name)
+        raise Unsupported(
+            f"{name} is written in format {version}; this version of Keepstone knows format {VERSION}.", name
+        )
     if found != kind:
         raise Damaged(name, f"it is a {KIND_NAMES.get(found, 'strange')} object where a {KIND_NAMES[kind]} belongs")
     if repository is not None and owner != repository:

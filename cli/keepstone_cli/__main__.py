@@ -1,6 +1,18 @@
 """Entry point of the command."""
 
-from keepstone_cli.main import main
+import sys
+
+
+def main() -> None:
+    """Run the command; being interrupted while it still loads is no error of the program either."""
+    try:
+        from keepstone_cli.main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("Error: Interrupted.\nRun it again: what was stored so far is not stored twice.\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

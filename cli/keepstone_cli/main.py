@@ -6,14 +6,20 @@ Each verb is a module of `commands`, imported when it is called, so `keepstone v
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from keepstone_cli import __version__
+
 if TYPE_CHECKING:
     from keepstone_cli.output import Output
+
+AGAIN = "Run it again: what was stored so far is not stored twice."
 
 VERBS = {
     "init": "Create a repository.",
@@ -37,18 +43,59 @@ VERBS = {
 class Settings:
     """The global options."""
 
-    repo: str | None
-    password_file: str | None
-    key_file: str | None
-    json: bool
-    quiet: bool
-    accept_rollback: bool
-    no_cache: bool
+    repo: str | None = None
+    password_file: str | None = None
+    key_file: str | None = None
+    json: bool = False
+    quiet: bool = False
+    no_cache: bool = False
+    accept_rollback: bool = False
 
     def output(self) -> Output:
         from keepstone_cli.output import Output
 
         return Output(json=self.json, quiet=self.quiet)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    settings = ctx.ensure_object(Settings)
+    if param.name and value not in (None, False):
+        setattr(settings, param.name, value)
+
+
+def _global_options(*, hidden: bool) -> list[click.Parameter]:
+    """Return the global options. They may stand before the verb and, hidden in its help, after it."""
+
+    def option(*names: str, help: str, metavar: str | None = None) -> click.Option:
+        return click.Option(
+            names,
+            metavar=metavar,
+            is_flag=metavar is None,
+            help=help,
+            hidden=hidden,
+            expose_value=False,
+            callback=_keep,
+        )
+
+    return [
+        option("-r", "--repo", metavar="PLACE", help="The repository: a folder. Default: one in your data folder."),
+        option("--password-file", metavar="FILE", help="Read the password from the first line of a file."),
+        option("--key-file", metavar="FILE", help="Unlock with the 64-digit key in a file."),
+        option("--json", help="Print JSON on standard output."),
+        option("-q", "--quiet", help="Print results and problems only."),
+        option("--no-cache", help="Keep the local index in memory for this run."),
+        option("--accept-rollback", help="Go on although the storage shows an older state than was seen."),
+    ]
+
+
+def _take_global_options(command: click.Command) -> None:
+    if any(param.name == "repo" for param in command.params):
+        return
+    command.params.extend(_global_options(hidden=True))
+    command.epilog = "The options of `keepstone --help`, such as --repo and --json, may stand here too."
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _take_global_options(below)
 
 
 class Lazy(click.Group):
@@ -62,38 +109,32 @@ class Lazy(click.Group):
             return None
         module = importlib.import_module(f"keepstone_cli.commands.{name}")
         command: click.Command = module.command
+        _take_global_options(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Said here, as click would print an empty line first.
+            from keepstone.errors import Interrupted
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "-r",
-    "--repo",
-    metavar="PLACE",
-    envvar="KEEPSTONE_REPOSITORY",
-    help="The repository: a folder. Default: one in your data folder.",
+            raise Interrupted("Interrupted.") from None
+
+
+@click.group(
+    cls=Lazy,
+    params=_global_options(hidden=False),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`keepstone COMMAND --help` tells more about a command. KEEPSTONE_REPOSITORY, KEEPSTONE_PASSWORD, "
+    "KEEPSTONE_PASSWORD_FILE, KEEPSTONE_PASSWORD_COMMAND and KEEPSTONE_KEY_FILE stand in for the options.",
 )
-@click.option("--password-file", metavar="FILE", help="Read the password from the first line of a file.")
-@click.option("--key-file", metavar="FILE", envvar="KEEPSTONE_KEY_FILE", help="Unlock with the 64-digit key in a file.")
-@click.option("--json", is_flag=True, help="Print JSON on standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="Print results and problems only.")
-@click.option("--no-cache", is_flag=True, help="Keep the local index in memory for this run.")
-@click.option("--accept-rollback", is_flag=True, help="Go on although the storage shows an older state than was seen.")
-@click.pass_context
-def cli(
-    ctx: click.Context,
-    repo: str | None,
-    password_file: str | None,
-    key_file: str | None,
-    json: bool,
-    quiet: bool,
-    no_cache: bool,
-    accept_rollback: bool,
-) -> None:
+@click.version_option(__version__, message="%(prog)s %(version)s", help="Print the version and exit.")
+def cli() -> None:
     """Keepstone backs up message histories, their media and any other files, encrypted end to end.
 
     Every run stores only what is new. Any snapshot can be restored.
@@ -103,26 +144,56 @@ def cli(
       keepstone snapshots
       keepstone restore latest --target /tmp/back
     """
-    ctx.obj = Settings(repo, password_file, key_file, json, quiet, accept_rollback, no_cache)
 
 
 def main() -> None:
     """Run the command; every error becomes two sentences and an exit code."""
+    _set_up_streams()
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _fail(130, "Interrupted.", "Run it again: what was stored so far is not stored twice.")
+        code = cli.main(prog_name="keepstone", standalone_mode=False)
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = _fail(130, "Interrupted.", AGAIN, "interrupted")
     except click.ClickException as error:
-        error.show()
-        code = 2
-    except KeyboardInterrupt:
-        code = _fail(130, "Interrupted.", "Run it again: what was stored so far is not stored twice.")
+        code = _fail_with_usage(error)
     except BrokenPipeError:
-        sys.stderr.close()
-        code = 1
+        code = 1  # Whoever read the output has seen enough.
     except Exception as error:
         code = _fail_with(error)
+    _end_streams()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _set_up_streams() -> None:
+    """No name, however odd, may end a command because the terminal's encoding lacks it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end_streams() -> None:
+    """Let nothing that could not be printed raise once more when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _fail_with_usage(error: click.ClickException) -> int:
+    """Say what is wrong with the command line, and where its help is."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not _wants_json():
+        error.show()
+        return 2
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    remedy = f"See `{context.command_path if context else 'keepstone'} --help`."
+    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        message = "A command is missing."
+    elif isinstance(error, click.exceptions.NoSuchOption):
+        message = error.message
+        if error.possibilities:
+            remedy = f"Did you mean {' or '.join(error.possibilities)}? {remedy}"
+    return _fail(2, f"{' '.join(message.split()).rstrip('.')}.", remedy, "usage")
 
 
 def _fail_with(error: Exception) -> int:
@@ -131,7 +202,8 @@ def _fail_with(error: Exception) -> int:
     if isinstance(error, KeepstoneError):
         return _fail(error.exit_code, error.message, error.remedy, error.kind)
     if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        what = f"{name}: {error.strerror}." if name else f"{error.strerror or error}."
         return _fail(1, what, "Check the path and your rights, then run the command again.")
     if isinstance(error, MemoryError):
         return _fail(1, "There is not enough memory.", "Close other programs, then run the command again.")
@@ -145,5 +217,10 @@ def _fail_with(error: Exception) -> int:
 def _fail(code: int, message: str, remedy: str, kind: str = "failed") -> int:
     from keepstone_cli.output import print_failure
 
-    print_failure(code, message, remedy, kind, json="--json" in sys.argv)
+    print_failure(code, message, remedy, kind, json=_wants_json())
     return code
+
+
+def _wants_json() -> bool:
+    """Return whether JSON was asked for, even if the command line is not understood otherwise."""
+    return "--json" in sys.argv

@@ -1,7 +1,8 @@
 """Everything that is printed: results to standard output, human words and progress to standard error.
 
 All names that come from files pass `clean`, so nothing in a backup can steer a terminal. JSON only grows; bytes that
-are not UTF-8 appear escaped and, exactly, in a second field with base64.
+are not UTF-8 appear escaped and, exactly, in a second field with base64. JSON is printed in ASCII: it is the same in
+every locale, and safe on a terminal too.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ def size(count: float) -> str:
             break
         count /= 1024
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number of things for people."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -90,7 +96,7 @@ class Output:
 
     def data(self, value: object) -> None:
         """Print a JSON document or line."""
-        print(json_module.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+        print(json_module.dumps(value, separators=(",", ":")), flush=True)
 
     def bytes(self, data: bytes) -> None:
         sys.stdout.buffer.write(data)
@@ -189,6 +195,6 @@ def print_failure(code: int, message: str, remedy: str, kind: str, *, json: bool
             "message": message,
             "remedy": remedy,
         }
-        print(json_module.dumps(document, ensure_ascii=False), file=stream)
+        print(json_module.dumps(document), file=stream)
     else:
         print(f"Error: {clean(message)}\n{clean(remedy)}", file=stream)

@@ -24,25 +24,30 @@ NEED = (
 def credential(settings: Settings, *, new: bool = False, prompt: str = "Password") -> Credential:
     """Return what unlocks the repository. A new password is asked for twice.
 
+    An option goes before the environment, and a key before a password.
+
     Raises:
         UsageError: nothing was given and there is no terminal to ask on.
     """
+    if settings.key_file and settings.password_file:
+        raise UsageError("Both a key file and a password file were given.", "Leave out one of the two options.")
     if settings.key_file:
         return key_of_file(settings.key_file)
-    found = given_password(settings.password_file)
+    if settings.password_file:
+        return password(first_line(settings.password_file))
+    if file := os.environ.get("KEEPSTONE_KEY_FILE"):
+        return key_of_file(file)
+    found = _environment_password()
     if found is not None:
         return password(found)
     return ask(prompt, twice=new)
 
 
-def given_password(password_file: str | None) -> str | None:
-    """Return the password from option or environment, or None."""
-    if password_file:
-        return _first_line(password_file)
+def _environment_password() -> str | None:
     if (value := os.environ.get("KEEPSTONE_PASSWORD")) is not None:
         return value
     if file := os.environ.get("KEEPSTONE_PASSWORD_FILE"):
-        return _first_line(file)
+        return first_line(file)
     if command := os.environ.get("KEEPSTONE_PASSWORD_COMMAND"):
         return _of_command(command)
     return None
@@ -56,8 +61,12 @@ def ask(prompt: str, *, twice: bool = False) -> Credential:
     """
     if not sys.stdin.isatty():
         raise UsageError("No password was given.", NEED)
-    first = getpass.getpass(f"{prompt}: ")
-    if twice and getpass.getpass(f"{prompt} again: ") != first:
+    try:
+        first = getpass.getpass(f"{prompt}: ")
+        again = getpass.getpass(f"{prompt} again: ") if twice else first
+    except EOFError:
+        raise UsageError("The input ended before a password was entered.", NEED) from None
+    if again != first:
         raise UsageError("The two entries differ.", "Run the command again.")
     return password(first)
 
@@ -68,7 +77,8 @@ def key_of_file(path: str) -> Credential:
     return parse_digits("".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
 
 
-def _first_line(path: str) -> str:
+def first_line(path: str) -> str:
+    """Return the first line of a file."""
     return _read(path).split("\n", 1)[0].rstrip("\r")
 
 

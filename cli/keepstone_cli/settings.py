@@ -13,7 +13,12 @@ from keepstone_cli.secrets import credential
 
 def place(settings: Settings) -> str:
     """Return the repository's place: option, environment, default."""
-    return settings.repo or str(default_repository())
+    return named_place(settings) or str(default_repository())
+
+
+def named_place(settings: Settings) -> str | None:
+    """Return the repository's place if option or environment name it."""
+    return settings.repo or os.environ.get("KEEPSTONE_REPOSITORY") or None
 
 
 def cache_folder() -> Path:

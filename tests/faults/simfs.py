@@ -239,6 +239,9 @@ class SimFS:
             except OSError as error:
                 if not crash:
                     translate(error, path or "A file", writing=operation in WRITING)
+            except ObjectExists:
+                if not crash:
+                    raise
             if crash:
                 self._crash(operation, path)
             if self.after_each is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,17 @@ def test_a_missing_folder_is_empty(store: Store) -> None:
     assert list(store.list("config")) == []
 
 
+def test_a_failure_to_list_never_looks_like_emptiness() -> None:
+    class Failing(SystemFiles):
+        def list(self, path: str) -> Iterator[tuple[str, bool, int]]:
+            yield "config", False, 1
+            raise StoreError("the cable is out")
+
+    files: Files = Failing()
+    with pytest.raises(StoreError):
+        list(PosixStore("/nowhere", files).list(""))
+
+
 # Names ------------------------------------------------------------------------------------------------------
 
 BAD_NAMES = ["", "/", "/a", "a/", "a//b", "..", "a/../b", "./a", ".a", "a/.b", "A", "ä", "a b", "a\n", "a\0", "-a"]
@@ -252,7 +264,10 @@ def _apply(store: Store, action: str, name: str, data: bytes) -> object:
             return store.put(name, [data])
         if action == "clean":
             return store.clean_temporary()
-        return store.delete(name) if action == "delete" else store.get(name)
+        if action == "get":
+            return store.get(name)
+        store.delete(name)
+        return None
     except KeepstoneError as error:
         return type(error)
 
@@ -312,28 +327,5 @@ def test_a_place_without_a_name_is_refused() -> None:
 
 
 def _run_threads(work: Callable[[int], None], count: int) -> None:
-    failures: list[BaseException] = []
-
-    def guarded(number: int) -> None:
-        try:
-            work(number)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-
-
-def test_a_failure_to_list_never_looks_like_emptiness() -> None:
-    class Failing(SystemFiles):
-        def list(self, path: str) -> Iterator[tuple[str, bool, int]]:
-            yield "config", False, 1
-            raise StoreError("the cable is out")
-
-    files: Files = Failing()
-    with pytest.raises(StoreError):
-        list(PosixStore("/nowhere", files).list(""))
+    with ThreadPoolExecutor(count) as pool:
+        assert list(pool.map(work, range(count))) == [None] * count

@@ -137,7 +137,7 @@ def test_a_crash_at_any_operation_of_init_needs_no_manual_step(tmp_path: Path, a
     for nth in range(100):
         store = MemoryStore()
         faulty = FaultStore(store)
-        faulty.crash_at(nth, after=after)
+        faulty.crash_at(nth, after=after, operations="put")
         try:
             Place(tmp_path / str(nth), faulty).init()
         except SimulatedCrash:

@@ -15,9 +15,9 @@ from keepstone.errors import NoRepository, UsageError
 from keepstone.sources.exclude import Exclusions, parse_exclude_file
 from keepstone.work.backup import BackupResult
 from keepstone_cli.main import Settings
-from keepstone_cli.output import Output, clean, duration, path_fields, size
+from keepstone_cli.output import Output, clean, count, duration, path_fields, size
 from keepstone_cli.secrets import credential
-from keepstone_cli.settings import open_repository, place, state_folder
+from keepstone_cli.settings import named_place, open_repository, place, state_folder
 
 
 @click.command("backup")
@@ -30,7 +30,7 @@ from keepstone_cli.settings import open_repository, place, state_folder
     "excludes",
     multiple=True,
     metavar="PATTERN",
-    help="Leave out what matches; see the documentation for patterns.",
+    help="Leave out what matches: a name, or a path if it holds a slash; can be given several times.",
 )
 @click.option(
     "--exclude-file", "exclude_files", multiple=True, metavar="FILE", help="Read patterns from a file, one a line."
@@ -71,7 +71,7 @@ def command(
     """Make a snapshot of files and folders.
 
     What is stored already is not stored again. Without --repo the default repository is used, and created if there
-    is none.
+    is none. Paths are stored absolute.
     """
     sources = [os.fsencode(path) for path in paths]
     for file in files_from:
@@ -98,7 +98,7 @@ def command(
         stream=io.FileIO(0, closefd=False) if from_stdin else None,
     )
     output = settings.output()
-    with _open(settings, output) as repository:
+    with _open(settings, output, dry_run=dry_run) as repository:
         try:
             result = repository.backup(options, output.listen)
         finally:
@@ -107,7 +107,7 @@ def command(
     return 3 if result.problems else 0
 
 
-def _open(settings: Settings, output: Output) -> keepstone.Client:
+def _open(settings: Settings, output: Output, *, dry_run: bool) -> keepstone.Client:
     """Open the repository; the default one is created if there is none."""
     try:
         from keepstone.repo.repository import repository_id
@@ -115,12 +115,12 @@ def _open(settings: Settings, output: Output) -> keepstone.Client:
 
         repository_id(open_store(place(settings)))
     except NoRepository:
-        if settings.repo:
+        if named_place(settings) or dry_run:
             raise
         unlock = credential(settings, new=True, prompt="New password for your backups")
         keepstone.init(place(settings), unlock, state=state_folder())
-        output.note(f"Created your repository at {place(settings)}.")
-        output.note("Keep the password: without it the backups cannot be read by anyone.")
+        output.note(f"Created your repository at {clean(place(settings))}.")
+        output.note("Keep the password or key: without it the backups cannot be read by anyone.")
         return open_repository(settings, unlock)
     return open_repository(settings)
 
@@ -132,7 +132,10 @@ def _lines(file: str) -> list[bytes]:
 def _content(file: str) -> bytes:
     if file == "-":
         return sys.stdin.buffer.read()
-    return Path(file).read_bytes()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"The file {file} cannot be read ({error.strerror}).", "Check its path and rights.") from error
 
 
 def _report(output: Output, result: BackupResult, options: keepstone.BackupOptions) -> None:
@@ -162,7 +165,7 @@ def _report(output: Output, result: BackupResult, options: keepstone.BackupOptio
         )
         return
     output.note(
-        f"{counts.files} files, {size(counts.bytes)}: "
+        f"{count(counts.files, 'file')}, {size(counts.bytes)}: "
         f"{counts.files_new} new, {counts.files_changed} changed, {counts.files_unmodified} unmodified"
     )
     verb = "Would add" if options.dry_run else "Added"
@@ -177,4 +180,4 @@ def _report(output: Output, result: BackupResult, options: keepstone.BackupOptio
         output.warn(f"{len(result.problems)} could not be read; everything else was stored.")
     if result.snapshot:
         output.result(f"snapshot {result.snapshot.hex()[:8]} saved")
-        output.note(f"Receipt {result.receipt} (`keepstone check --receipt` proves that this backup is still there)")
+        output.note(f"Receipt {result.receipt}: `keepstone check --receipt` with it proves this backup is still there")

@@ -8,7 +8,7 @@ import click
 
 from keepstone.errors import UsageError
 from keepstone_cli.main import Settings
-from keepstone_cli.output import clean, path_fields, size
+from keepstone_cli.output import clean, count, path_fields, size
 from keepstone_cli.settings import open_repository
 
 
@@ -53,11 +53,11 @@ def command(settings: Settings, read_data: bool, read_data_subset: str | None, r
             "The receipt's backup is there." if result.receipt_found else "The receipt's backup is NOT there."
         )
     read = f", {result.packs_read} read whole ({size(result.bytes_read)})" if result.packs_read else ""
-    output.note(f"{result.snapshots} snapshots, {result.packs} packs{read}")
+    output.note(f"{count(result.snapshots, 'snapshot')}, {count(result.packs, 'pack')}{read}")
     if result.healthy:
         output.result("no errors were found")
         return 0
-    output.warn(f"{len(result.findings)} damaged objects, {len(result.affected)} affected files")
+    output.warn(f"{count(len(result.findings), 'damaged object')}, {count(len(result.affected), 'affected file')}")
     return 1
 
 

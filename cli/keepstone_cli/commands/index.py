@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from keepstone_cli.main import Settings
+from keepstone_cli.output import count
 from keepstone_cli.settings import open_repository
 
 
@@ -23,4 +24,4 @@ def rebuild(settings: Settings) -> None:
     if settings.json:
         output.data({"message_type": "index_rebuilt", "packs_indexed": lacking})
     else:
-        output.note(f"Rebuilt the index; {lacking} packs had no index object and have one now.")
+        output.note(f"Rebuilt the index; wrote index objects for {count(lacking, 'pack')} without one.")

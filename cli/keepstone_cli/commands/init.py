@@ -7,6 +7,7 @@ import click
 import keepstone
 from keepstone.sealing import ALGORITHMS
 from keepstone_cli.main import Settings
+from keepstone_cli.output import clean
 from keepstone_cli.secrets import credential
 from keepstone_cli.settings import place, state_folder
 
@@ -19,7 +20,7 @@ from keepstone_cli.settings import place, state_folder
     show_default=True,
     help="How data is encrypted; ChaCha20 is for machines without AES instructions.",
 )
-@click.option("--label", default="", help="A note for the first keyslot.")
+@click.option("--label", default="", metavar="TEXT", help="A note for the first keyslot.")
 @click.pass_obj
 def command(settings: Settings, cipher: str, label: str) -> None:
     """Create an empty repository.
@@ -34,5 +35,5 @@ def command(settings: Settings, cipher: str, label: str) -> None:
     if settings.json:
         output.data({"message_type": "initialized", "id": identity, "repository": where})
     else:
-        output.note(f"Created repository {identity[:8]} at {where}.")
+        output.note(f"Created repository {identity[:8]} at {clean(where)}.")
         output.note("Keep the password or key: without it the backups cannot be read by anyone.")

@@ -13,7 +13,7 @@ from keepstone.errors import UsageError
 from keepstone.repo.keys import DIGITS, PASSWORD
 from keepstone_cli.main import Settings
 from keepstone_cli.output import Output
-from keepstone_cli.secrets import ask, credential, key_of_file
+from keepstone_cli.secrets import ask, credential, first_line, key_of_file
 from keepstone_cli.settings import open_repository
 
 
@@ -48,7 +48,7 @@ def list_(settings: Settings) -> None:
 )
 @click.option("--out", metavar="FILE", help="Write the 64-digit key to a new file instead of showing it.")
 @click.option("--new-password-file", metavar="FILE", help="Read the new password from a file.")
-@click.option("--label", default="", help="A note for the keyslot.")
+@click.option("--label", default="", metavar="TEXT", help="A note for the keyslot.")
 @click.pass_obj
 def add(settings: Settings, kind: str, out: str | None, new_password_file: str | None, label: str) -> None:
     """Add a password or a 64-digit key.
@@ -82,10 +82,10 @@ def remove(settings: Settings, key_id: str) -> None:
 
 @command.command("change")
 @click.option("--new-password-file", metavar="FILE", help="Read the new password from a file.")
-@click.option("--label", default="", help="A note for the keyslot.")
+@click.option("--label", default="", metavar="TEXT", help="A note for the keyslot.")
 @click.pass_obj
 def change(settings: Settings, new_password_file: str | None, label: str) -> None:
-    """Replace the password or key that opens the repository now by a new password."""
+    """Replace the password or key in use by a new password."""
     output = settings.output()
     old = credential(settings, prompt="Old password")
     with open_repository(settings, old) as repository:
@@ -98,9 +98,7 @@ def change(settings: Settings, new_password_file: str | None, label: str) -> Non
 
 def _new_password(file: str | None) -> keepstone.Credential:
     if file:
-        from keepstone_cli.secrets import given_password
-
-        return keepstone.password(given_password(file) or "")
+        return keepstone.password(first_line(file))
     if (value := os.environ.get("KEEPSTONE_NEW_PASSWORD")) is not None:
         return keepstone.password(value)
     return ask("New password", twice=True)

@@ -10,7 +10,7 @@ import keepstone
 from keepstone.work.restore import OVERWRITE
 from keepstone_cli.completion import complete_snapshot
 from keepstone_cli.main import Settings
-from keepstone_cli.output import duration, size
+from keepstone_cli.output import count, duration, size
 from keepstone_cli.settings import open_repository, split_path
 
 
@@ -82,11 +82,11 @@ def command(
         )
     else:
         output.note(
-            f"Restored {result.files_restored} files, {size(result.bytes_restored)}, in {duration(result.duration)}; "
+            f"Restored {count(result.files_restored, 'file')}, {size(result.bytes_restored)}, in {duration(result.duration)}; "
             f"{result.files_identical} were there already, {result.files_skipped} skipped"
         )
         if verify:
-            output.note(f"{result.files_verified} files read back as they were stored")
+            output.note(f"Read back and compared: {count(result.files_verified, 'file')}")
         if result.problems:
-            output.warn(f"{len(result.problems)} problems; everything else was restored.")
+            output.warn(f"{count(len(result.problems), 'problem')}; everything else was restored.")
     return 3 if result.problems else 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
+
 import click
 
 from keepstone.history.snapshot import Snapshot
 from keepstone_cli.main import Settings
-from keepstone_cli.output import clean, iso_time, local_time, path_fields, size
+from keepstone_cli.output import clean, count, iso_time, local_time, path_fields, size
 from keepstone_cli.settings import keep_ids, open_repository
 
 
@@ -44,7 +47,7 @@ def command(settings: Settings, tags: tuple[str, ...], host: str, latest: int) -
         for s in found
     ]
     output.table(("ID", "Time", "Host", "Tags", "Files", "Size", "Paths"), rows)
-    output.note(f"{len(found)} snapshots")
+    output.note(count(len(found), "snapshot"))
 
 
 def as_json(snapshot: Snapshot) -> dict[str, object]:
@@ -56,7 +59,7 @@ def as_json(snapshot: Snapshot) -> dict[str, object]:
         "short_id": snapshot.id.hex()[:8],
         "hostname": body.host,
         "username": body.user,
-        "paths": [path_fields(path)["path"] for path in body.sources],
+        **_paths(body.sources),
         "tags": body.tags,
         "parent": body.parent.hex() or None,
         "program_version": body.program,
@@ -72,3 +75,11 @@ def as_json(snapshot: Snapshot) -> dict[str, object]:
             "problems": body.counts.problems,
         },
     }
+
+
+def _paths(paths: Sequence[bytes]) -> dict[str, list[str]]:
+    fields = [path_fields(path) for path in paths]
+    found = {"paths": [field["path"] for field in fields]}
+    if any("path_base64" in field for field in fields):
+        found["paths_base64"] = [base64.b64encode(path).decode() for path in paths]
+    return found

@@ -68,6 +68,8 @@ class Writer:
         self._stored: list[pack.Directory] = []
         self._unindexed: list[pack.Directory] = []
         self._lock = threading.Lock()
+        self._buffers: list[bytearray] = []
+        """Memory of packs that are stored, for the next ones."""
         self._pool = ThreadPoolExecutor(WORKERS, "keepstone")
         self._room = threading.Semaphore(IN_FLIGHT_BYTES // layout.FRAME_TARGET)
         self._futures: set[Future[None]] = set()
@@ -151,13 +153,17 @@ class Writer:
     def _close_pack(self, full: OpenPack) -> None:
         """Seal, verify and store a pack."""
         repository = self._repository
-        stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher)
+        with self._lock:
+            buffer = self._buffers.pop() if self._buffers else bytearray()
+        stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher, buffer)
         full.frames.clear()
         name = stored_name(stored)
         directory = pack.verify_before_publish(stored, name, self._keys, repository.id, repository.base_reader)
         self._put(layout.pack_name(name), stored)
+        stored.release()
         with self._lock:
             self._stored.append(directory)
+            self._buffers.append(buffer)
 
     def _put(self, name: str, data: Buffer) -> None:
         if not self._dry_run:

@@ -4,7 +4,7 @@ Axioms, which every implementation keeps and the conformance suite tests:
 
 * An object is written once and never changes; its name is not used again while it exists.
 * When `put` returns, the object is durable and whole; before, nothing of it is visible under its name. When `put`
-  raises, the object is not stored; only if the failure was the last step's may it reappear, whole, after a power cut.
+  raises, the object is not stored; should the last step have failed, it may be found nevertheless, but only whole.
 * What was put can be read, and is listed, at once.
 * A failure to read or list raises; it never looks like emptiness.
 * Names are ASCII, `folder/.../name`; the store does not interpret them.

@@ -89,7 +89,8 @@ class PosixStore:
     def _settle(self) -> None:
         """Make durable what an interrupted put published without coming to sync its folder.
 
-        Such an object is visible, so the caller may build on it. A sync of a folder without changes costs some 10 us.
+        Such an object is visible, so the caller may build on it. 256 folders without changes take 25 ms (ext4 on a
+        virtual disk, 2026-11).
         """
         folders = [""]
         for folder in folders:
@@ -98,11 +99,10 @@ class PosixStore:
                 names = (f"{folder}/{entry}" if folder else entry for entry, is_folder, _ in below if is_folder)
                 folders += sorted(filter(is_name, names))
         try:
-            for folder in reversed(folders):
+            for folder in folders:
                 self._files.sync_folder(self._prefix + folder if folder else self._root)
         except ObjectNotFound:
-            return  # There is no store yet.
-        self._sync_outside(os.path.dirname(self._root))
+            pass  # There is no store yet.
 
     def _path(self, name: str) -> str:
         return self._prefix + check_name(name)
@@ -162,13 +162,10 @@ class PosixStore:
         if made:
             self._files.sync_folder(parent)
             return
-        self._sync_outside(parent)
-
-    def _sync_outside(self, folder: str) -> None:
         try:
-            self._files.sync_folder(folder)
+            self._files.sync_folder(parent)
         except StoreError:
-            pass  # What we use was there before, in a folder that is not ours and perhaps not even readable.
+            pass  # The root was there before, in a folder that is not ours and perhaps not even readable.
 
 
 __all__ = ["PosixStore"]

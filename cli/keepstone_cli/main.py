@@ -191,8 +191,10 @@ def _fail_with_usage(error: click.ClickException) -> int:
         message = "A command is missing."
     elif isinstance(error, click.exceptions.NoSuchOption):
         message = error.message
-        if error.possibilities:
-            remedy = f"Did you mean {' or '.join(error.possibilities)}? {remedy}"
+        if error.possibilities and context:
+            remedy = (
+                f"Use {' or '.join(error.possibilities)} if you meant that, or see `{context.command_path} --help`."
+            )
     return _fail(2, f"{' '.join(message.split()).rstrip('.')}.", remedy, "usage")
 
 
@@ -204,7 +206,7 @@ def _fail_with(error: Exception) -> int:
     if isinstance(error, OSError):
         name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
         what = f"{name}: {error.strerror}." if name else f"{error.strerror or error}."
-        return _fail(1, what, "Check the path and your rights, then run the command again.")
+        return _fail(1, what, "Check the path, its free space and your rights, then run the command again.")
     if isinstance(error, MemoryError):
         return _fail(1, "There is not enough memory.", "Close other programs, then run the command again.")
     return _fail(

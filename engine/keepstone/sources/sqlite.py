@@ -1,7 +1,10 @@
-"""Live SQLite databases: stored as one consistent image, made by SQLite's own backup API.
+"""Live SQLite databases: one consistent image instead of files that change under the reader.
 
-A database that is open elsewhere is two files, the database and its write-ahead log or journal, which no copy of files
-catches in one moment. Source: https://www.sqlite.org/backup.html, https://www.sqlite.org/fileformat2.html.
+The committed state of a database in use is spread over the file and its `-wal` (or has to be brought back from its
+`-journal`). SQLite itself reads it, inside one read transaction. A database left behind by a program that died
+cannot be opened without being changed; it is copied with its companions, and SQLite recovers the copy.
+
+The image is written to a file that loses its name before the first byte of content goes in.
 """
 
 from __future__ import annotations
@@ -9,83 +12,187 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from urllib.parse import quote
 
+from keepstone.clock import SYSTEM, Clock
 from keepstone.errors import SourceError
+from keepstone.sources.files import FileReader, open_file
+from keepstone.sources.metadata import printable, reason
 
 MAGIC = b"SQLite format 3\0"
-BUSY_SECONDS = 5.0
+COMPANIONS = (b"-wal", b"-shm", b"-journal")
+WAIT = 5.0
+"""Seconds to wait for a writer that holds the database."""
+
+_BLOCK = 1024 * 1024
+_WAL_VERSION = b"\x02\x02"
+_JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+_UNCHANGEABLE = frozenset((sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN))
+_BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
 
 
-def needs_image(path: bytes) -> bool:
-    """Return whether a file is a database with a write-ahead log or a hot journal beside it."""
-    if not any(_length(path + suffix) for suffix in (b"-wal", b"-journal")):
+def is_sqlite(head: bytes) -> bool:
+    """Return whether a file that begins like this is a SQLite database."""
+    return head.startswith(MAGIC)
+
+
+def companions(path: bytes) -> tuple[bytes, ...]:
+    """Return the paths of what SQLite may keep beside a database: -wal, -shm, -journal."""
+    return tuple(path + suffix for suffix in COMPANIONS)
+
+
+def needs_image(path: bytes, names: Collection[bytes] | None = None) -> bool:
+    """Return whether a file is a database whose committed state is not in the file alone.
+
+    Args:
+        names: the names in its folder, if known; it only saves looking.
+    """
+    name = os.path.basename(path)
+    if names is not None and name + b"-wal" not in names and name + b"-journal" not in names:
         return False
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    wal, _, journal = companions(path)
+    if not _size(wal) and not _head(journal, 1).strip(b"\0"):  # A journal of zeros is one that has ended.
         return False
-    try:
-        return os.read(handle, len(MAGIC)) == MAGIC
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
+    return is_sqlite(_head(path, len(MAGIC)))
 
 
-def _length(path: bytes) -> int:
+def _size(path: bytes) -> int:
     try:
         return os.lstat(path).st_size
     except OSError:
         return 0
 
 
-class ImageReader:
-    """A consistent image, read from its beginning."""
+def _head(path: bytes, length: int) -> bytes:
+    """Return the first bytes of a file; nothing if it cannot be read."""
+    buffer = bytearray(length)
+    try:
+        with open_file(path) as reader:
+            return bytes(buffer[: reader.readinto(memoryview(buffer))])
+    except SourceError:
+        return b""
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-        self.size = os.fstat(handle).st_size
 
-    def readinto(self, buffer: memoryview) -> int:
-        return os.readv(self._handle, [buffer])
+def open_image(path: bytes, scratch_folder: bytes, clock: Clock = SYSTEM) -> FileReader:
+    """Return an open image of a database: every transaction committed so far, nothing of any other.
+
+    It has no name and goes away when it is closed, however the program ends. The database and its log are not changed.
+
+    Args:
+        scratch_folder: a folder for the image and, for a database left behind by a crash, for a copy of it.
+
+    Raises:
+        SourceError: it is locked for longer than `WAIT`, damaged, or no database; read its files as they are then.
+    """
+    try:
+        if not _is_orphan(path):
+            try:
+                return _image(path, scratch_folder, clock)
+            except sqlite3.Error as error:
+                if (error.sqlite_errorcode & 0xFF) not in _UNCHANGEABLE:
+                    raise
+        with _recovered_copy(path, scratch_folder) as copy:
+            return _image(copy, scratch_folder, clock)
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise SourceError(f"No image of the database {printable(path)} could be made ({reason(error)}).") from error
+
+
+def _is_orphan(path: bytes) -> bool:
+    """Return whether no program can have the database open in WAL mode, yet a log lies beside it.
+
+    Opening it in place would create a `-shm` in the user's folder.
+    """
+    wal, shm, _ = companions(path)
+    return _size(wal) > 0 and not os.path.lexists(shm)
+
+
+def _uri(path: bytes, mode: str) -> str:
+    return f"file://{quote(path)}?mode={mode}"
+
+
+def _connect(path: bytes, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(_uri(os.path.abspath(path), mode), uri=True, timeout=WAIT, isolation_level=None)
+
+
+def _image(path: bytes, scratch_folder: bytes, clock: Clock) -> FileReader:
+    with closing(_connect(path, "ro")) as source:
+        # One read transaction around all of it: the image is of one moment, and a writer that never pauses cannot
+        # make it start again.
+        source.execute("BEGIN")
+        source.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        fd, name = tempfile.mkstemp(prefix=b".keepstone-image-", dir=scratch_folder)
+        try:
+            try:
+                target = _connect(name, "rw")
+                with closing(target):
+                    target.execute("PRAGMA journal_mode=OFF")
+                    target.execute("PRAGMA synchronous=OFF")
+                    target.execute("SELECT 1 FROM sqlite_schema").fetchone()  # It is open from here on.
+                    os.unlink(name)
+                    source.backup(target, pages=-1, progress=_Deadline(clock))
+            finally:
+                _unlink(name)
+            os.lseek(fd, 0, os.SEEK_SET)
+            return FileReader(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+
+
+class _Deadline:
+    """Ends a backup that only waits: Python's own loop would go on for ever."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._end = clock.monotonic() + WAIT
+
+    def __call__(self, status: int, remaining: int, total: int) -> None:
+        if (status & 0xFF) in _BUSY and self._clock.monotonic() > self._end:
+            raise sqlite3.OperationalError("database is locked")
 
 
 @contextmanager
-def open_image(path: bytes, scratch_folder: bytes) -> Iterator[ImageReader]:
-    """Make an image of a database and give a reader of it.
-
-    The image is a file in the scratch folder whose name is gone before it is read, so nothing stays behind. The
-    database itself is opened read-only; writers elsewhere go on.
-
-    Raises:
-        SourceError: SQLite cannot read it (locked for longer than a few seconds, damaged, no rights).
-    """
-    image = os.path.join(scratch_folder, b"image-" + secrets.token_hex(8).encode())
-    handle = os.open(image, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _recovered_copy(path: bytes, scratch_folder: bytes) -> Iterator[bytes]:
+    """Copy a database with its log or journal, let SQLite bring the copy to its last committed state."""
+    wal, _, journal = companions(path)
+    beside = [part for part in (wal, journal) if _size(part)]
+    folder = os.path.join(scratch_folder, b".keepstone-image-" + secrets.token_hex(8).encode())
+    os.mkdir(folder, 0o700)
+    copy = os.path.join(folder, b"db")
+    made = [copy, *companions(copy)]
     try:
+        readers = [open_file(part) for part in (path, *beside)]
         try:
-            _copy(path, image)
-        except sqlite3.Error as error:
-            shown = path.decode("utf-8", "backslashreplace")
-            raise SourceError(f"SQLite cannot read {shown} ({error}).") from error
+            for reader in readers:
+                _copy(reader, copy + reader.path[len(path) :])
+            if any(reader.changed() for reader in readers) or any(_size(p) for p in (wal, journal) if p not in beside):
+                raise SourceError(f"The database {printable(path)} changed while it was copied.")
         finally:
-            os.unlink(image)
-        yield ImageReader(handle)
+            for reader in readers:
+                reader.close()
+        with closing(_connect(copy, "rw")) as database:
+            database.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            yield copy
     finally:
-        os.close(handle)
+        for name in made:
+            _unlink(name)
+        os.rmdir(folder)
 
 
-def _copy(path: bytes, image: bytes) -> None:
-    source_uri = f"file:{quote(path)}?mode=ro"
-    target_uri = f"file:{quote(image)}?mode=rw"
-    with (
-        closing(sqlite3.connect(source_uri, uri=True, timeout=BUSY_SECONDS)) as source,
-        closing(sqlite3.connect(target_uri, uri=True)) as target,
-    ):
-        target.execute("PRAGMA journal_mode=OFF")
-        target.execute("PRAGMA synchronous=OFF")
-        # All pages in one step: one read transaction, so one moment, and a busy writer cannot make it start again.
-        source.backup(target, pages=-1)
+def _copy(reader: FileReader, to: bytes) -> None:
+    view = memoryview(bytearray(_BLOCK))
+    with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0) as out:
+        while read := reader.readinto(view):
+            done = 0
+            while done < read:
+                done += out.write(view[done:read]) or 0
+
+
+def _unlink(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,8 +1,9 @@
-"""Where a restore writes: one folder, and nothing outside it.
+"""The place a restore writes to. Nothing outside the target folder is ever written, whoever works against it.
 
-Every path is walked from the target's own descriptor, component by component, without following symbolic links, and
-names that could lead elsewhere are refused. So neither a hostile snapshot nor somebody who swaps folders for links
-meanwhile can make a restore write elsewhere. Files are written under a temporary name and renamed when they are whole.
+Every path is walked from the open target folder, one component at a time, and no symbolic link is followed, be it old
+or put there this moment. Files are written under a temporary name beside their place, get their metadata through the
+open file, and take their name in one step; so an interrupted restore leaves old files as they were, and at most a
+leftover whose name begins with `.keepstone-`. Writes are not synced to disk unless asked: a restore can be repeated.
 """
 
 from __future__ import annotations
@@ -12,19 +13,37 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from types import TracebackType
 
 from keepstone.errors import TargetError
-from keepstone.history import tree
-from keepstone.sources.metadata import Attributes, local_gid, local_uid
+from keepstone.sources.metadata import (
+    Attributes,
+    printable,
+    reason,
+    same_inode,
+    set_attributes,
+    set_attributes_unopened,
+)
 
 Parts = tuple[bytes, ...]
+"""The components of a path below the target folder; () is that folder."""
+
 TEMPORARY = b".keepstone-"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PRIVILEGED = (b"security.", b"trusted.")
-_OPEN_FOLDERS = 64
+"""How the names of unfinished files begin. What a crash leaves behind may be deleted."""
+OPEN_FOLDERS = 64
+"""Folders kept open, so that any depth fits the limit of open files."""
+
+# O_PATH: walking needs no right to read a folder. Elsewhere (macOS) it does.
+_WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SPECIAL = {"p": stat.S_IFIFO, "c": stat.S_IFCHR, "b": stat.S_IFBLK}
+_BLOCK = 1024 * 1024
+_ZEROS = bytes(_BLOCK)
+_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,314 +56,484 @@ class Existing:
     mtime_ns: int
 
 
-class Standing:
-    """An existing file, to compare with and to take bytes from."""
+class _Translated:
+    """Turns what the system says about a place into a TargetError: the one translation of this module."""
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-        self.size = os.fstat(handle).st_size
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # ValueError and OverflowError: a value from the snapshot that no system call takes.
+        if isinstance(error, OSError | ValueError | OverflowError):
+            raise _failure(self._parts, error) from error
+
+
+def _failure(parts: Parts, error: Exception) -> TargetError:
+    code = error.errno if isinstance(error, OSError) else None
+    if code in (errno.ELOOP, errno.ENOTDIR):
+        return TargetError(
+            f"{_shown(parts)} was not restored: a symbolic link or a file stands where a folder belongs.",
+            "Remove what stands there, or restore to an empty folder.",
+        )
+    if code in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+        return TargetError(
+            f"{_shown(parts)} was not restored: a folder that is not empty stands there.",
+            "Move that folder away, or restore to an empty folder.",
+        )
+    return TargetError(f"{_shown(parts)} could not be restored ({reason(error)}).")
+
+
+def _shown(parts: Parts) -> str:
+    return printable(_label(parts))
+
+
+def _label(parts: Parts) -> bytes:
+    return b"/" + b"/".join(parts)
+
+
+def _check(name: bytes) -> None:
+    """Refuse a name that is none. Any other bytes are names here; a backslash is one where it separates nothing."""
+    if not name or name in (b".", b"..") or b"/" in name or b"\0" in name or (os.sep == "\\" and b"\\" in name):
+        raise TargetError(
+            f"'{printable(name)}' is not a name a file can have, so it was not restored.",
+            "The snapshot was made by a faulty or hostile program; its other files restore as ever.",
+        )
+
+
+def _temporary() -> bytes:
+    return TEMPORARY + secrets.token_hex(8).encode()
+
+
+class Standing:
+    """An open file that stood in the target before, to compare with and to take bytes from."""
+
+    __slots__ = ("_fd", "size")
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd, self.size = fd, size
 
     def read(self, offset: int, length: int) -> bytes:
+        """Return bytes at an offset; fewer than asked for where the file ends or cannot be read."""
+        found: list[bytes] = []
         try:
-            return os.pread(self._handle, length, offset)
-        except OSError:
-            return b""
+            while length > 0 and (data := os.pread(self._fd, length, offset)):
+                found.append(data)
+                offset, length = offset + len(data), length - len(data)
+        except (OSError, OverflowError):
+            pass  # What cannot be read is not what was asked for; it is written anew.
+        return found[0] if len(found) == 1 else b"".join(found)
 
     def is_zero(self, offset: int, length: int) -> bool:
-        """Return whether a range lies in the file and reads as zeros."""
+        """Return whether a stretch lies within the file and is all zeros."""
         if offset + length > self.size:
             return False
-        with suppress(OSError):
-            if os.lseek(self._handle, offset, os.SEEK_DATA) >= offset + length:
-                return True
-        while length:
-            data = self.read(offset, min(length, 1024 * 1024))
-            if not data or data.strip(b"\0"):
+        if hasattr(os, "SEEK_DATA"):
+            try:
+                if os.lseek(self._fd, offset, os.SEEK_DATA) >= offset + length:
+                    return True
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # No data from here to the end.
+                    return True
+        while length > 0:
+            block = self.read(offset, min(length, _BLOCK))
+            if not block or block != _ZEROS[: len(block)]:
                 return False
-            offset, length = offset + len(data), length - len(data)
+            offset, length = offset + len(block), length - len(block)
         return True
 
 
 class NewFile:
-    """A file being written under a temporary name."""
+    """A file being written beside its place. `commit` puts it there; closed without, it leaves nothing."""
 
-    def __init__(self, target: Target, folder: int, name: bytes, shown: str) -> None:
-        self._target, self._folder, self._name, self._shown = target, folder, name, shown
-        self._temporary = TEMPORARY + secrets.token_hex(8).encode()
-        self._handle = os.open(
-            self._temporary,
-            os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
-            dir_fd=folder,
-        )
+    __slots__ = ("_fd", "_folder", "_name", "_parts", "_privileged", "_temporary")
 
-    def write_at(self, offset: int, data: bytes) -> None:
-        view = memoryview(data)
+    def __init__(self, folder: int, parts: Parts, privileged: bool) -> None:
+        self._parts, self._name, self._privileged = parts, parts[-1], privileged
+        self._temporary: bytes | None = None
+        self._fd, self._folder = -1, os.dup(folder)
         try:
+            temporary = _temporary()
+            self._fd = os.open(temporary, _CREATE, 0o600, dir_fd=self._folder)
+            self._temporary = temporary
+        except OSError:
+            os.close(self._folder)
+            raise
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write bytes at an offset; what is never written is a hole."""
+        view = memoryview(data)
+        with _Translated(self._parts):
             while view:
-                written = os.pwrite(self._handle, view, offset)
-                view, offset = view[written:], offset + written
-        except OSError as error:
-            fail(error, self._shown)
+                done = os.pwrite(self._fd, view, offset)
+                view, offset = view[done:], offset + done
 
     def set_size(self, size: int) -> None:
-        """Give the file its length; what was not written is a hole."""
-        try:
-            os.ftruncate(self._handle, size)
-        except OSError as error:
-            fail(error, self._shown)
+        """Give the file its length."""
+        with _Translated(self._parts):
+            os.ftruncate(self._fd, size)
 
-    def commit(self, attributes: Attributes) -> list[TargetError]:
-        """Apply the attributes and put the file in its place; return what could not be applied."""
-        problems = self._target.apply_to(self._handle, attributes, self._shown)
-        try:
-            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        except IsADirectoryError as error:
-            raise TargetError(f"{self._shown} is a folder where a file belongs.", "Move it away.") from error
-        except OSError as error:
-            fail(error, self._shown)
-        self._temporary = b""
+    def commit(self, attributes: Attributes | None = None, sync: bool = False) -> list[TargetError]:
+        """Set the metadata and take the place of whatever stands there, unless that is a folder with something in it.
+
+        Returns what metadata could not be set.
+
+        Raises:
+            TargetError: the file could not take its place; closing removes it.
+        """
+        assert self._temporary is not None
+        problems: list[TargetError] = []
+        with _Translated(self._parts):
+            if attributes is not None:
+                problems = set_attributes(self._fd, _label(self._parts), attributes, self._privileged)
+            if sync:
+                os.fsync(self._fd)
+            _take_place(self._folder, self._temporary, self._name)
+            self._temporary = None
+        self.close()
         return problems
 
     def close(self) -> None:
-        os.close(self._handle)
-        if self._temporary:
-            with suppress(OSError):
+        """Close the file, and remove it if it was not committed. May be called twice."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        try:
+            if self._temporary is not None:
                 os.unlink(self._temporary, dir_fd=self._folder)
+        except OSError:
+            pass  # A leftover is harmless, and an error is on its way already.
+        finally:
+            os.close(fd)
+            os.close(self._folder)
+
+    abort = close
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _take_place(folder: int, temporary: bytes, name: bytes) -> None:
+    """Rename over what stands there; an empty folder makes way."""
+    try:
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        os.rmdir(name, dir_fd=folder)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+# The target -------------------------------------------------------------------------------------------------
 
 
 class Target:
-    """The folder that a restore writes into. A context manager."""
+    """A folder to restore into. A context manager: the folder is made and opened on entering. One thread at a time.
+
+    Every method raises TargetError for what could not be done, and for names that are none.
+    """
 
     def __init__(self, root: bytes, *, privileged: bool = False) -> None:
-        self._privileged = privileged
-        try:
-            os.makedirs(root, exist_ok=True)
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            fail(error, tree.printable(root))
+        """Name the folder; links on the way to it are the user's own and are followed.
+
+        Args:
+            privileged: also restore security.* and trusted.* attributes.
+        """
+        self._path, self._privileged = root, privileged
+        self._root = -1
         self._open: dict[Parts, int] = {}
+        """Open folders, the one used last at the end."""
 
     def __enter__(self) -> Target:
+        try:
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            self._root = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise TargetError(
+                f"The target folder {printable(self._path)} cannot be used ({reason(error)}).",
+                "Choose another target, or make it a folder that you may write to.",
+            ) from error
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._forget(0)
-        os.close(self._root)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-    # Folders ---------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Close all folders."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
 
-    def make_folder(self, parts: Parts) -> bool:
-        """Make a folder and those above it; return whether it was new.
-
-        What stands in its place and is no folder (a symbolic link to one, too) is replaced.
-        """
-        try:
-            self._folder(parts)
-            return False
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                fail(error, shown(parts))
-        if len(parts) > 1:
-            self.make_folder(parts[:-1])
-        self.remove_existing(parts)
-        try:
-            os.mkdir(self._name(parts), 0o700, dir_fd=self._folder(parts[:-1]))
-        except OSError as error:
-            fail(error, shown(parts))
-        return True
-
-    def set_folder_attributes(self, parts: Parts, attributes: Attributes) -> list[TargetError]:
-        """Apply a folder's attributes; what is in it must be finished."""
-        try:
-            handle = self._folder(parts)
-        except OSError as error:
-            fail(error, shown(parts))
-        return self.apply_to(handle, attributes, shown(parts))
+    # Walking ---------------------------------------------------------------------------------------------
 
     def _folder(self, parts: Parts) -> int:
-        """Return a descriptor of a folder, walked without following links."""
+        """Return a folder, open for walking; it belongs to the cache and is good until the next call."""
         if not parts:
             return self._root
-        kept = self._open.get(parts)
-        if kept is not None:
-            return kept
-        above = self._folder(parts[:-1]) if len(parts) < 200 else self._walk(parts[:-1])
-        handle = os.open(self._name(parts), _FOLDER, dir_fd=above)
-        if len(self._open) >= _OPEN_FOLDERS:
-            self._forget(_OPEN_FOLDERS // 2, keep=parts)
-        self._open[parts] = handle
-        return handle
+        fd = self._open.pop(parts, None)
+        if fd is None:
+            fd = self._walk(parts)
+        self._open[parts] = fd
+        while len(self._open) > OPEN_FOLDERS:
+            os.close(self._open.pop(next(iter(self._open))))
+        return fd
 
     def _walk(self, parts: Parts) -> int:
-        """Open a very deep folder step by step."""
-        handle = os.dup(self._root)
-        for at in range(len(parts)):
-            below = os.open(self._name(parts[: at + 1]), _FOLDER, dir_fd=handle)
-            os.close(handle)
-            handle = below
-        if len(self._open) >= _OPEN_FOLDERS:
-            self._forget(_OPEN_FOLDERS // 2, keep=parts)
-        self._open[parts] = handle
-        return handle
-
-    def _forget(self, count: int, keep: Parts = ()) -> None:
-        """Close all but the `count` newest descriptors; those above `keep` stay."""
-        for parts in list(self._open)[: len(self._open) - count]:
-            if parts != keep[: len(parts)] or not keep:
-                os.close(self._open.pop(parts))
-
-    def _name(self, parts: Parts) -> bytes:
-        name = parts[-1]
-        if not tree.valid_name(name):
-            raise TargetError(f"{shown(parts)} has a name that no entry may have.", "Nothing was written for it.")
-        return name
-
-    @contextmanager
-    def _place(self, parts: Parts) -> Iterator[tuple[int, bytes]]:
-        """Give the descriptor of the folder above a place, and the name in it."""
+        """Open a folder, from the nearest one above that is open already."""
+        for name in parts:
+            _check(name)
+        known = next((n for n in range(len(parts) - 1, 0, -1) if parts[:n] in self._open), 0)
+        above = self._open[parts[:known]] if known else self._root
+        own = -1
         try:
-            yield self._folder(parts[:-1]), self._name(parts)
-        except OSError as error:
-            fail(error, shown(parts))
+            for name in parts[known:]:
+                below = os.open(name, _WALK, dir_fd=above)
+                if own >= 0:
+                    os.close(own)
+                above = own = below
+        except OSError:
+            if own >= 0:
+                os.close(own)
+            raise
+        return own
 
-    # What stands there -----------------------------------------------------------------------------------
+    def _forget(self, parts: Parts) -> None:
+        """Close a folder that is no longer what its path names, and all below it."""
+        for known in [known for known in self._open if known[: len(parts)] == parts]:
+            os.close(self._open.pop(known))
+
+    def _place(self, parts: Parts) -> tuple[int, bytes]:
+        """Return the open folder of an entry and the entry's name there."""
+        if not parts:
+            raise TargetError("The target folder itself cannot be replaced.", "Restore to another folder.")
+        _check(parts[-1])
+        return self._folder(parts[:-1]), parts[-1]
+
+    def _look(self, parts: Parts) -> os.stat_result | None:
+        try:
+            folder, name = self._place(parts)
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    # What stands there already ---------------------------------------------------------------------------
 
     def existing(self, parts: Parts) -> Existing | None:
-        """Return what stands at a place, or None."""
-        with self._place(parts) as (folder, name):
-            try:
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
-        return Existing(stat.S_ISREG(status.st_mode), stat.S_ISDIR(status.st_mode), status.st_size, status.st_mtime_ns)
+        """Return what stands at a place, None if nothing does. A symbolic link is itself, not what it points to."""
+        with _Translated(parts):
+            found = self._look(parts) if parts else os.fstat(self._root)
+        if found is None:
+            return None
+        mode = found.st_mode
+        return Existing(stat.S_ISREG(mode), stat.S_ISDIR(mode), found.st_size, found.st_mtime_ns)
 
     @contextmanager
     def open_existing(self, parts: Parts) -> Iterator[Standing | None]:
-        """Give the regular file that stands at a place, or None."""
-        with self._place(parts) as (folder, name):
+        """Give the regular file that stands at a place, None if there is none or it may not be read."""
+        fd = -1
+        try:
+            with _Translated(parts):
+                folder, name = self._place(parts)
             try:
-                handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+                fd = os.open(name, _OPEN_FILE, dir_fd=folder)
+                found = os.fstat(fd)
+                standing = Standing(fd, found.st_size) if stat.S_ISREG(found.st_mode) else None
             except OSError:
-                handle = -1
-        try:
-            regular = handle >= 0 and stat.S_ISREG(os.fstat(handle).st_mode)
-            yield Standing(handle) if regular else None
+                standing = None
+            yield standing
         finally:
-            if handle >= 0:
-                os.close(handle)
+            if fd >= 0:
+                os.close(fd)
 
-    def remove_existing(self, parts: Parts) -> None:
-        """Remove what stands at a place, unless it is a folder.
-
-        Raises:
-            TargetError: it is a folder.
-        """
-        with self._place(parts) as (folder, name):
-            try:
-                if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                    raise TargetError(f"{shown(parts)} is a folder where something else belongs.", "Move it away.")
+    def remove_existing(self, parts: Parts) -> bool:
+        """Remove what stands at a place and return whether anything did. A folder goes only if it is empty."""
+        with _Translated(parts):
+            found = self._look(parts)
+            if found is None:
+                return False
+            folder, name = self._place(parts)
+            if stat.S_ISDIR(found.st_mode):
+                self._forget(parts)
+                os.rmdir(name, dir_fd=folder)
+            else:
                 os.unlink(name, dir_fd=folder)
+            return True
+
+    # Folders ---------------------------------------------------------------------------------------------
+
+    def make_folder(self, parts: Parts, replace: bool = True) -> bool:
+        """Make a folder, and those above it; return whether it is new. Its metadata come when it is full.
+
+        Args:
+            replace: put it in the place of a symbolic link or anything else that is no folder.
+        """
+        with _Translated(parts):
+            try:
+                self._folder(parts)
+                return False
             except FileNotFoundError:
-                return
+                pass
+            except OSError as error:
+                if not replace or error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                    raise
+            made = False
+            for length in range(1, len(parts) + 1):
+                made = self._make_one(parts[:length], replace)
+            return made
 
-    # Making entries --------------------------------------------------------------------------------------
+    def _make_one(self, parts: Parts, replace: bool) -> bool:
+        made = False
+        for left in reversed(range(_TRIES)):
+            try:
+                self._folder(parts)
+                return made
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if not replace or not left or error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                    raise
+            folder, name = self._place(parts)
+            try:
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISDIR(found.st_mode):
+                    os.unlink(name, dir_fd=folder)
+            except FileNotFoundError:
+                pass
+            try:
+                os.mkdir(name, 0o700, dir_fd=folder)
+                made = True
+            except FileExistsError:
+                continue  # Somebody was faster: see what it is.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
-    @contextmanager
-    def create_file(self, parts: Parts) -> Iterator[NewFile]:
-        """Give a new file to write; without `commit` it leaves nothing."""
-        with self._place(parts) as (folder, name):
-            file = NewFile(self, folder, name, shown(parts))
-        try:
-            yield file
-        finally:
-            file.close()
+    def set_folder_attributes(self, parts: Parts, attributes: Attributes) -> list[TargetError]:
+        """Set the metadata of a folder whose content is finished; return what could not be set. Deepest first."""
+        with _Translated(parts):
+            if parts:
+                folder, name = self._place(parts)
+                fd = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+            else:
+                fd = os.dup(self._root)
+            try:
+                return set_attributes(fd, _label(parts), attributes, self._privileged)
+            finally:
+                os.close(fd)
 
-    def make_symlink(self, parts: Parts, target: bytes, attributes: Attributes) -> list[TargetError]:
-        with self._place(parts) as (folder, name):
-            os.symlink(target, name, dir_fd=folder)
-            if os.geteuid() == 0:
-                os.chown(name, *_owner(attributes), dir_fd=folder, follow_symlinks=False)
-            os.utime(name, ns=(attributes.mtime_ns,) * 2, dir_fd=folder, follow_symlinks=False)
-        return []
+    # Files -----------------------------------------------------------------------------------------------
 
-    def make_hardlink(self, parts: Parts, first: Parts) -> None:
-        """Link to a file that this restore has written."""
-        with self._place(parts) as (folder, name):
-            above = self._folder(first[:-1])
-            os.link(self._name(first), name, src_dir_fd=above, dst_dir_fd=folder, follow_symlinks=False)
-
-    def make_special(self, parts: Parts, kind: str, device: int, attributes: Attributes) -> list[TargetError]:
-        """Make a FIFO, or as root a device."""
-        if kind != tree.FIFO and os.geteuid() != 0:
-            raise TargetError(f"{shown(parts)} is a device; only root can make it.", "Run the restore as root.")
-        modes = {tree.FIFO: stat.S_IFIFO, tree.CHARACTER: stat.S_IFCHR, tree.BLOCK: stat.S_IFBLK}
-        with self._place(parts) as (folder, name):
-            os.mknod(name, modes[kind] | 0o600, device, dir_fd=folder)
-            problems = self._own(
-                lambda uid, gid: os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False), attributes
-            )
-            os.chmod(name, attributes.mode & 0o777, dir_fd=folder)
-            os.utime(name, ns=(attributes.mtime_ns,) * 2, dir_fd=folder, follow_symlinks=False)
-        return [TargetError(f"{shown(parts)}: {problem}") for problem in problems]
+    def create_file(self, parts: Parts) -> NewFile:
+        """Return a file to write that takes this place when it is committed. A context manager."""
+        with _Translated(parts):
+            folder, _ = self._place(parts)
+            return NewFile(folder, parts, self._privileged)
 
     def apply(self, parts: Parts, attributes: Attributes) -> list[TargetError]:
-        """Apply attributes to a regular file that stands already."""
-        with self._place(parts) as (folder, name):
-            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            return self.apply_to(handle, attributes, shown(parts))
-        finally:
-            os.close(handle)
+        """Set the metadata of a regular file that stands already; return what could not be set.
 
-    def apply_to(self, handle: int, attributes: Attributes, what: str) -> list[TargetError]:
-        """Apply attributes to an open file or folder; return what could not be applied."""
-        problems: list[str] = []
-        try:
-            problems += self._own(lambda uid, gid: os.fchown(handle, uid, gid), attributes)
-            status = os.fstat(handle)
-            mode = attributes.mode
-            if (status.st_uid, status.st_gid) != _owner(attributes):
-                mode &= 0o1777  # Set-user-ID and set-group-ID mean something else with another owner.
-            problems += self._set_xattrs(handle, attributes)
-            os.fchmod(handle, mode)
-            os.utime(handle, ns=(attributes.mtime_ns, attributes.mtime_ns))
-        except OSError as error:
-            problems.append(f"its attributes cannot be set ({error.strerror})")
-        return [TargetError(f"{what}: {problem}.") for problem in problems]
-
-    def _own(self, chown: Callable[[int, int], None], attributes: Attributes) -> list[str]:
-        if os.geteuid() != 0:
-            return []
-        try:
-            chown(*_owner(attributes))
-        except OSError as error:
-            return [f"its owner cannot be set ({error.strerror})"]
-        return []
-
-    def _set_xattrs(self, handle: int, attributes: Attributes) -> list[str]:
-        problems = []
-        for name, value in attributes.xattrs:
-            if name.startswith(_PRIVILEGED) and not self._privileged:
-                continue
+        A file with further hard links, which may be anywhere, is replaced by a copy first.
+        """
+        with _Translated(parts):
+            folder, name = self._place(parts)
+            fd = os.open(name, _OPEN_FILE, dir_fd=folder)
             try:
-                os.setxattr(handle, name, value)
-            except OSError as error:
-                problems.append(f"its attribute {tree.printable(name)} cannot be set ({error.strerror})")
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode):
+                    raise TargetError(f"{_shown(parts)} is no regular file any more.")
+                if found.st_nlink > 1:
+                    return self._replace_by_copy(Standing(fd, found.st_size), parts, attributes)
+                return set_attributes(fd, _label(parts), attributes, self._privileged)
+            finally:
+                os.close(fd)
+
+    def _replace_by_copy(self, standing: Standing, parts: Parts, attributes: Attributes) -> list[TargetError]:
+        with self.create_file(parts) as file:
+            for offset in range(0, standing.size, _BLOCK):
+                length = min(_BLOCK, standing.size - offset)
+                if standing.is_zero(offset, length):
+                    continue
+                block = standing.read(offset, length)
+                if len(block) != length:
+                    raise TargetError(f"{_shown(parts)} cannot be read while its metadata is restored.")
+                file.write_at(offset, block)
+            file.set_size(standing.size)
+            return file.commit(attributes)
+
+    # Anything else ---------------------------------------------------------------------------------------
+
+    def make_symlink(self, parts: Parts, target: bytes, attributes: Attributes | None = None) -> list[TargetError]:
+        """Make a symbolic link in the place of whatever stands there; return what metadata could not be set."""
+        return self._make(parts, attributes, lambda folder, temporary: os.symlink(target, temporary, dir_fd=folder))
+
+    def make_special(
+        self, parts: Parts, kind: str, device: int, attributes: Attributes | None = None
+    ) -> list[TargetError]:
+        """Make a FIFO ("p"), or as root a character ("c") or block ("b") device; return what could not be set."""
+        if kind not in _SPECIAL:
+            raise TargetError(f"{_shown(parts)} is of kind {kind!r}, which cannot be made.")
+        if kind != "p" and os.geteuid() != 0:
+            raise TargetError(f"{_shown(parts)} is a device, which only root can make.", "Restore as root to have it.")
+        number = 0 if kind == "p" else device
+        return self._make(
+            parts,
+            attributes,
+            lambda folder, temporary: os.mknod(temporary, _SPECIAL[kind] | 0o600, number, dir_fd=folder),
+        )
+
+    def make_hardlink(self, parts: Parts, to_parts: Parts) -> None:
+        """Make another name of a file in the target, in the place of whatever stands there.
+
+        Raises:
+            TargetError: there is no such file, or it is a folder or a symbolic link.
+        """
+        with _Translated(parts):
+            source = self._look(to_parts)
+            if source is None or stat.S_ISDIR(source.st_mode) or stat.S_ISLNK(source.st_mode):
+                raise TargetError(f"{_shown(parts)} was not linked: {_shown(to_parts)} is no file in the target.")
+            if parts == to_parts:
+                return
+
+            def link(folder: int, temporary: bytes) -> None:
+                above, name = self._place(to_parts)
+                os.link(name, temporary, src_dir_fd=above, dst_dir_fd=folder, follow_symlinks=False)
+                if not same_inode(os.stat(temporary, dir_fd=folder, follow_symlinks=False), source):
+                    raise TargetError(f"{_shown(parts)} was not linked: {_shown(to_parts)} was replaced meanwhile.")
+
+            self._make(parts, None, link)
+
+    def _make(
+        self, parts: Parts, attributes: Attributes | None, make: Callable[[int, bytes], None]
+    ) -> list[TargetError]:
+        """Make an entry under a temporary name, set its metadata, and let it take its place."""
+        problems: list[TargetError] = []
+        with _Translated(parts):
+            shared, name = self._place(parts)
+            folder, temporary = os.dup(shared), _temporary()
+            try:
+                make(folder, temporary)
+                if attributes is not None:
+                    problems = set_attributes_unopened(folder, temporary, _label(parts), attributes, self._privileged)
+                self._forget(parts)
+                _take_place(folder, temporary, name)
+            finally:
+                # After success it is gone, except where both names meant the same file: then rename does nothing.
+                try:
+                    os.unlink(temporary, dir_fd=folder)
+                except OSError:
+                    pass
+                os.close(folder)
         return problems
-
-
-def _owner(attributes: Attributes) -> tuple[int, int]:
-    return local_uid(attributes.user, attributes.uid), local_gid(attributes.group, attributes.gid)
-
-
-def shown(parts: Parts) -> str:
-    """Return a place for messages."""
-    return tree.printable(b"/" + b"/".join(parts))
-
-
-def fail(error: OSError, what: str) -> NoReturn:
-    """Raise what an error of the operating system means for a restore."""
-    raise TargetError(f"{what} cannot be written ({error.strerror or error}).") from error

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import click
-import keepstone_cli
 import pytest
+
+import keepstone_cli
 from cli.conftest import Shared
 from cli.harness import Box, installed
 from keepstone_cli.main import VERBS, cli

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import Shared
 from cli.harness import Box, installed, two_sentences
 from support import noise

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from cli.harness import Box, raw_controls
 from support import noise
 

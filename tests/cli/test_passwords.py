@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from cli.harness import KEY_TEXT, Box
 
 SECRET = "Pässwort-für-Tests"

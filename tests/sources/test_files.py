@@ -121,9 +121,9 @@ def test_an_entry_that_cannot_be_looked_at_hides_none_of_its_neighbors(
     monkeypatch.setattr(os, "stat", failing)
     found = listing(folder)
     assert found.names == [b"a", b"sub"]
-    assert [(name, error.message.endswith("b cannot be read (Input/output error).")) for name, error in found.problems] == [
-        (b"b", True)
-    ]
+    assert [
+        (name, error.message.endswith("b cannot be read (Input/output error).")) for name, error in found.problems
+    ] == [(b"b", True)]
     assert found.fingerprint is None
 
 

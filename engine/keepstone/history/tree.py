@@ -19,8 +19,9 @@ from keepstone.history.recipe import AddChunk, ChunkReader, PieceWriter, read_al
 FOLDER, FILE, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET = "d", "f", "l", "p", "c", "b", "s"
 KINDS = frozenset((FOLDER, FILE, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET))
 
-CHANGED_WHILE_READ, DATABASE_IMAGE = 1, 2
-"""Flags of an entry: its bytes may mix two states; its bytes are a consistent image of a live database."""
+CHANGED_WHILE_READ, DATABASE_IMAGE, ABOVE_SOURCES = 1, 2, 4
+"""Flags of an entry: its bytes may mix two states; its bytes are a consistent image of a live database; it is a folder
+on the way to what was backed up, and its times, which change with everything beside that, are not recorded."""
 
 MAX_NAME = 255 * 4
 MAX_ENTRY = 4 * 1024 * 1024

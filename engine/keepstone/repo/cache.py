@@ -160,6 +160,7 @@ class LmdbTables:
         if self._dirty:
             with contextlib.suppress(OSError):
                 temporary = self._folder / "stamp.new"
+                temporary.touch(0o600)
                 temporary.write_bytes(self._stamp())
                 temporary.rename(self._folder / "stamp")
 

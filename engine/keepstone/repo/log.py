@@ -28,6 +28,7 @@ TOMBSTONE, FENCE, ACKNOWLEDGEMENT = "tombstone", "fence", "acknowledgement"
 WRITABLE_KINDS = (SNAPSHOT, KEYSLOTS)
 
 NO_PREDECESSOR = bytes(32)
+MISSING = "this record is missing"
 _SIGNED = b"keepstone 1 log record\0"
 
 
@@ -86,6 +87,16 @@ class RecordCache(Protocol):
     def log_record(self, name: str) -> bytes | None: ...
 
     def keep_log_records(self, records: Iterable[tuple[str, bytes]]) -> None: ...
+
+
+class NoCache:
+    """Keeps nothing."""
+
+    def log_record(self, name: str) -> bytes | None:
+        return None
+
+    def keep_log_records(self, records: Iterable[tuple[str, bytes]]) -> None:
+        pass
 
 
 class RecordSource(Protocol):
@@ -191,7 +202,15 @@ def read_logs(
         else:
             sequences.setdefault(place[0], []).append(place[1])
     for writer in sorted(sequences):
-        _read_log(writer, sorted(sequences[writer]), store, cache, keys, repository, view)
+        found = LogView()
+        _read_log(writer, sorted(sequences[writer]), store, cache, keys, repository, found)
+        if found.damaged:
+            # What the cache kept may be another history than the store's; then only the store's counts.
+            found = LogView()
+            _read_log(writer, sorted(sequences[writer]), store, NoCache(), keys, repository, found)
+        view.entries += found.entries
+        view.damaged += found.damaged
+        view.heads.update(found.heads)
     return view
 
 
@@ -210,10 +229,11 @@ def _read_log(
     for sequence in sequences:
         name = layout.log_name(writer, sequence)
         for missing in range(expected, min(sequence, expected + 100)):
-            view.damaged.append(Damaged(layout.log_name(writer, missing), "this record is missing"))
+            view.damaged.append(Damaged(layout.log_name(writer, missing), MISSING))
             previous = None
         expected = sequence + 1
-        kept = cache.log_record(name)
+        # The newest record always comes from the store: it vouches for all before it, which may come from the cache.
+        kept = None if sequence == sequences[-1] else cache.log_record(name)
         try:
             stored = store.get(name, 0, layout.MAX_SMALL_OBJECT + 1) if kept is None else kept
             entry = open_record(stored, writer, sequence, keys, repository, verify=kept is None)

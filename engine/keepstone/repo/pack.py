@@ -344,7 +344,8 @@ def _verify_parts(
     directory, cipher = open_directory(
         lambda offset, length: bytes(view[offset : offset + length]), pack, len(view), keys, repository
     )
-    open_envelope(view[:PACK_HEADER_LENGTH], keys, repository, name)
+    if view[:PACK_HEADER_LENGTH] != view[-TRAILER_LENGTH:][:PACK_HEADER_LENGTH]:
+        raise Damaged(name, "its header is not the one that its trailer repeats")
     for ordinal, row in enumerate(directory.frames):
         at = directory.offsets[ordinal]
         plain = open_frame(directory, ordinal, view[at : at + row.stored], cipher, bases)

@@ -29,7 +29,7 @@ from keepstone.errors import (
 from keepstone.hashing import SubKeys, stored_name
 from keepstone.ids import RepositoryId, WriterId
 from keepstone.repo import format as layout
-from keepstone.repo.log import Head, LogView, writer_id
+from keepstone.repo.log import MISSING, Head, LogView, writer_id
 from keepstone.store.files import Files, SystemFiles, replace_file
 
 _heads_decoder = msgspec.msgpack.Decoder(list[Head])
@@ -69,18 +69,19 @@ class State:
             Rollback: a record that was seen is gone or is another one now.
         """
         hashes = {(e.record.writer, e.record.sequence): e.hash for e in view.entries}
-        unreadable = {damage.object_name for damage in view.damaged if isinstance(damage, Damaged)}
+        damaged = {d.object_name: d for d in view.damaged if isinstance(d, Damaged | Unsupported)}
         for head in self._seen():
-            found = hashes.get((head.writer, head.sequence))
-            name = layout.log_name(WriterId(head.writer), head.sequence)
-            if found is None and name in unreadable and name in view_names(view):
-                continue  # It is there but damaged: reported as damage, which is what it is.
-            if found != head.hash:
-                raise Rollback(
-                    "The storage shows an older or different state of this repository than this computer has seen "
-                    f"(record {head.sequence} of writer {head.writer.hex()[:8]} is "
-                    f"{'missing' if found is None else 'another one'})."
-                )
+            for sequence in range(1, head.sequence + 1):
+                found = hashes.get((head.writer, sequence))
+                damage = damaged.get(layout.log_name(WriterId(head.writer), sequence))
+                if damage is not None and not (isinstance(damage, Damaged) and damage.what == MISSING):
+                    continue  # It is there but damaged: reported as damage, which is what it is.
+                if found is None or (sequence == head.sequence and found != head.hash):
+                    raise Rollback(
+                        "The storage shows an older or different state of this repository than this computer has seen "
+                        f"(record {sequence} of writer {head.writer.hex()[:8]} is "
+                        f"{'missing' if found is None else 'another one'})."
+                    )
 
     def remember(self, view: LogView) -> None:
         """Remember the heads of all logs as seen."""
@@ -154,11 +155,6 @@ class State:
 
 
 _STATE_REMEDY = "Make the folder writable, or name another one in KEEPSTONE_STATE_DIR."
-
-
-def view_names(view: LogView) -> set[str]:
-    """Return the names of the objects that the damage of a view was found in, as far as they exist."""
-    return {d.object_name for d in view.damaged if isinstance(d, Damaged) and d.what != "this record is missing"}
 
 
 def pin(folder: Path, location: str, repository: RepositoryId, files: Files | None = None) -> None:

@@ -269,7 +269,12 @@ class _Backup:
         except SourceError as error:
             self._problem(path, error)
             return None
-        return self._folder_entry(name, path, status, result, old) if found else None
+        if not found:
+            return None
+        entry = self._folder_entry(name, path, status, result, old)
+        if node is None:
+            return entry
+        return msgspec.structs.replace(entry, mtime_ns=0, ctime_ns=0, inode=0, flags=tree.ABOVE_SOURCES)
 
     def _store_root_folder(self, path: bytes, old: Callable[[], Entry | None]) -> _Result:
         result = self._walk(path, old, trust=self.parent is not None and not self.options.force)

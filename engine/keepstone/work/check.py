@@ -140,7 +140,7 @@ class _Check:
         repository = self.repository
         names = [name for name, _ in repository.store.list("log")]
         # Read from the store, not from the cache: it is the store that is checked.
-        view = log.read_logs(names, repository.store, _NoCache(), repository.keys, repository.id)
+        view = log.read_logs(names, repository.store, log.NoCache(), repository.keys, repository.id)
         for problem in view.damaged:
             self._find(problem, "log")
         if receipt is not None:
@@ -291,11 +291,3 @@ class _Check:
     def _affected(self, snapshot: Snapshot, path: bytes) -> None:
         if len(self.result.affected) < MAX_FILES_LISTED:
             self.result.affected.append(AffectedFile(snapshot.id.hex(), path))
-
-
-class _NoCache:
-    def log_record(self, name: str) -> bytes | None:
-        return None
-
-    def keep_log_records(self, records: object) -> None:
-        pass

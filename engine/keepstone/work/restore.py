@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from keepstone import events
 from keepstone.errors import Damaged, KeepstoneError, PathNotFound, TargetError, Unsupported
 from keepstone.hashing import chunk_id
@@ -294,6 +296,8 @@ class _Restore:
         self.listener(events.FileDone(_joined(place), "restored", 0))
 
     def _finish_folder(self, place: Parts, entry: Entry) -> None:
+        if entry.flags & tree.ABOVE_SOURCES:
+            entry = msgspec.structs.replace(entry, mtime_ns=self.snapshot.body.time_ns)
         self._report(place, self.target.set_folder_attributes(place, self._attributes(entry)))
 
     def _report(self, place: Parts, problems: Sequence[TargetError]) -> None:

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -170,16 +171,17 @@ class Terminal:
         self.seen += data
         return bool(data)
 
-    def type(self, text: str) -> None:
-        # getpass throws away what was typed before it switched the echo off.
-        time.sleep(0.05)
-        os.write(self._handle, text.encode() + b"\n")
+    def type(self, text: str, end: bytes = b"\n") -> None:
+        time.sleep(0.05)  # getpass throws away what was typed before it switched the echo off.
+        os.write(self._handle, text.encode() + end)
 
     def end(self, seconds: float = 60) -> int:
         """Read until the command has ended; return its exit code."""
         end = time.monotonic() + seconds
         while self._read(end):
             pass
+        if time.monotonic() >= end:
+            os.kill(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
         os.close(self._handle)
         assert b"Traceback" not in self.seen, self.seen

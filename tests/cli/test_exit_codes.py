@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -176,8 +175,7 @@ def test_130_is_interrupted_and_the_next_backup_works(ready: Box) -> None:
 def test_130_at_a_prompt(box: Box) -> None:
     terminal = box.terminal("init", env={"KEEPSTONE_KEY_FILE": None})
     terminal.expect("New password: ")
-    time.sleep(0.05)
-    os.write(terminal._handle, b"\x03")
+    terminal.type("", end=b"\x03")
     assert terminal.end() == 130
     assert b"Interrupted." in terminal.seen
     assert not box.repo.exists()

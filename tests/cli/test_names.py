@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Box:
     """A repository full of odd names: files, a link, a source, a tag and a host."""
     box = Box(tmp_path_factory.mktemp("names"))
     source = os.fsencode(box.work) + b"/" + NAMES[4]
@@ -39,7 +38,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     run = box.run("backup", source, os.fsencode(box.work) + b"/\x1bgone\xff", code=3)
     assert b"\\x1bgone" in run.stderr
     assert not raw_controls(run.stdout + run.stderr)
-    yield box
+    return box
 
 
 @pytest.mark.parametrize(

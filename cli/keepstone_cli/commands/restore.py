@@ -83,7 +83,8 @@ def command(
     else:
         output.note(
             f"Restored {count(result.files_restored, 'file')}, {size(result.bytes_restored)}, "
-            f"in {duration(result.duration)}; {result.files_identical} were there already, {result.files_skipped} skipped"
+            f"in {duration(result.duration)}; "
+            f"{result.files_identical} were there already, {result.files_skipped} skipped"
         )
         if verify:
             output.note(f"Read back and compared: {count(result.files_verified, 'file')}")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+COMPILED = tempfile.mkdtemp(prefix="keepstone-compiled-")
+"""Compiled modules, as an installed command has them; without, every run would compile them again."""
+atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
 
 KEY_TEXT = "0123456789abcdef" * 4
 MODULE = (sys.executable, "-m", "keepstone_cli")
@@ -69,6 +76,8 @@ class Box:
         self.work.mkdir()
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPSTONE_", "XDG_"))}
         self.env |= {"HOME": str(self.home), "KEEPSTONE_REPOSITORY": str(self.repo), "COLUMNS": "100"}
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.env["PYTHONPYCACHEPREFIX"] = COMPILED
         if key:
             (base / "key").write_text(KEY_TEXT + "\n")
             self.env["KEEPSTONE_KEY_FILE"] = str(base / "key")

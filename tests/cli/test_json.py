@@ -47,8 +47,10 @@ def test_backup_summary_has_every_field_and_counts_what_happened(ready: Box) -> 
     (source / "a").write_bytes(noise("other a", 150_000))
     (source / "c").write_bytes(b"c")
     before = folder_size(ready.repo)
+    first = summary["snapshot_id"]
     summary = ready.json("backup", source)
     assert (summary["files_new"], summary["files_changed"], summary["files_unmodified"]) == (1, 1, 1)
+    assert summary["parent"] == first
     assert summary["data_stored"] == folder_size(ready.repo) - before
     assert summary["data_added"] < 160_000
 
@@ -66,7 +68,7 @@ def test_snapshots(shared: Shared) -> None:
     assert (first["tags"], second["tags"]) == (["one"], ["two"])
     assert second["hostname"] == "elsewhere"
     assert first["parent"] is None
-    assert second["parent"] == shared.first
+    assert second["parent"] is None, "another host's snapshot is no parent"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", first["time"])
     assert first["summary"]["total_files_processed"] == 5
     assert [s["id"] for s in shared.box.json("snapshots", "--tag", "two")] == [shared.second]

@@ -49,7 +49,6 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Box:
 def test_lists_are_clean(odd: Box, arguments: list[str]) -> None:
     run = odd.run(*arguments)
     assert not raw_controls(run.stdout + run.stderr)
-    assert run.stdout.isprintable() if isinstance(run.stdout, str) else True
     machine = odd.run("--json", *arguments)
     assert machine.documents
     assert machine.stdout.isascii()
@@ -100,7 +99,7 @@ def test_errors_that_repeat_what_was_typed_are_clean(odd: Box) -> None:
 
 
 def test_check_is_clean(odd: Box) -> None:
-    for pack in sorted(odd.repo.rglob("*"), key=lambda p: p.stat().st_size)[-2:]:
+    for pack in sorted((p for p in odd.repo.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)[-2:]:
         data = bytearray(pack.read_bytes())
         data[len(data) // 2] ^= 1
         os.chmod(pack, 0o600)

@@ -107,6 +107,10 @@ def test_find_for_people(shared: Shared) -> None:
     run = shared.box.run("find", "letter*")
     assert run.lines == [f"{shared.source}/docs/letter.txt"] * 2
     assert run.err.count("Snapshot ") == 2
+    assert shared.box.run("find", f"{shared.source}/n*", "-s", "latest").lines[0] == f"{shared.source}/new.txt"
+
+
+def test_a_star_in_find_stays_within_a_folder(shared: Shared) -> None:
     assert shared.box.run("find", f"{shared.source}/*.txt", "-s", "latest").lines == [f"{shared.source}/new.txt"]
 
 

@@ -199,3 +199,43 @@ def test_the_errors_say_what_to_do() -> None:
     for error in (Rollback("x."), Locked("x."), Unsupported("x.")):
         assert isinstance(error, KeepstoneError)
         assert error.remedy.endswith(".")
+
+
+def test_a_rollback_in_two_steps_is_noticed(history: tuple[Place, list[dict[str, bytes]], Path]) -> None:
+    """First the newest record is damaged, then it is gone: what was seen is not forgotten in between."""
+    place, states, _ = history
+    newest = next(name for name in states[3] if name.startswith("log/") and name.endswith("3"))
+    _show(place, {**states[3], newest: b"garbage"})
+    with place.open() as repository:
+        assert not repository.check().healthy
+    objects = dict(states[3])
+    del objects[newest]
+    _show(place, objects)
+    with pytest.raises(Rollback):
+        place.open()
+
+
+def test_a_damaged_record_does_not_stop_the_next_backup(history: tuple[Place, list[dict[str, bytes]], Path]) -> None:
+    place, states, source = history
+    newest = next(name for name in states[3] if name.startswith("log/") and name.endswith("3"))
+    _show(place, {**states[3], newest: b"garbage"})
+    place.backup([source])
+    with place.open() as repository:
+        assert len(repository.snapshots()) == 3
+
+
+def test_a_log_that_another_writer_has_seen_cannot_be_withheld_from_a_new_computer(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    store = MemoryStore()
+    one = Place(tmp_path / "one", store).init()
+    two = one.fresh("two")
+    one.backup([source])
+    two.backup([source])
+    with one.open() as repository:
+        first = repository._repository.state.writer()[0].hex()
+    for name in [name for name in store.objects if name.startswith(f"log/{first}")]:
+        del store.objects[name]
+    with one.fresh("three").open() as repository:
+        result = repository.check()
+    assert any(f"log/{first}" in finding.object_name for finding in result.findings)

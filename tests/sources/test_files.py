@@ -375,14 +375,24 @@ def _append(path: Path) -> None:
         out.write(b"more")
 
 
+def _put_equal(path: Path) -> None:
+    path.with_name("n").write_bytes(b"alpha")
+    os.rename(path.with_name("n"), path)
+
+
+def _put_link(path: Path) -> None:
+    os.rename(path, path.with_name("n"))
+    path.symlink_to("n")
+
+
 WHILE_READ: dict[str, Callable[[Path], object]] = {
     "nothing": lambda p: None,
     "appended": _append,
     "rewritten": lambda p: p.write_bytes(b"omega"),
     "touched": lambda p: os.utime(p, ns=(0, OLD_NS)),
     "removed": lambda p: os.unlink(p),
-    "replaced": lambda p: (p.with_name("n").write_bytes(b"alpha"), os.rename(p.with_name("n"), p)),
-    "replaced by a link": lambda p: (os.rename(p, p.with_name("n")), p.symlink_to("n")),
+    "replaced": lambda p: _put_equal(p),
+    "replaced by a link": lambda p: _put_link(p),
 }
 
 

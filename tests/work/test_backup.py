@@ -380,7 +380,7 @@ def test_a_live_database_is_stored_as_one_consistent_image(tmp_path: Path) -> No
         assert restored.execute("SELECT count(*) FROM message").fetchone() == (200,)
     writer.execute("ROLLBACK")
     writer.close()
-    assert not list((tmp_path / "state" / "scratch").iterdir()), "nothing is left behind"
+    assert not [p for p in (tmp_path / "state" / "scratch").rglob("*") if p.is_file()], "nothing is left behind"
 
 
 def test_a_database_under_constant_writing_is_consistent(tmp_path: Path) -> None:
@@ -468,3 +468,84 @@ def test_a_folder_with_a_million_entries_works(tmp_path: Path) -> None:
     assert result.stored_bytes < 200_000
     with place.open() as repository:
         assert sum(1 for _ in repository.ls(repository.snapshot("latest"), os.fsencode(source))) == 1_000_001
+
+
+def _database(path: Path) -> sqlite3.Connection:
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("CREATE TABLE message(id INTEGER PRIMARY KEY, text TEXT)")
+    writer.execute("INSERT INTO message VALUES (1, 'first')")
+    return writer
+
+
+def _rows(path: Path) -> int:
+    with sqlite3.connect(path) as restored:
+        return int(restored.execute("SELECT count(*) FROM message").fetchone()[0])
+
+
+def test_a_row_that_is_only_in_the_log_is_stored_though_the_database_file_did_not_change(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    _database(source / "chat.db").close()
+    _age(source)
+    place = Place(tmp_path).init()
+    place.backup([source])
+    place.backup([source])
+    writer = sqlite3.connect(source / "chat.db", isolation_level=None)
+    writer.execute("PRAGMA wal_autocheckpoint=0")
+    writer.execute("INSERT INTO message VALUES (2, 'second')")
+    result = place.backup([source])
+    assert result.databases == [os.fsencode(source / "chat.db")]
+    place.restore(tmp_path / "out", source)
+    assert _rows(tmp_path / "out" / "chat.db") == 2
+    writer.close()
+
+
+def test_a_live_database_that_is_named_itself_is_stored_as_an_image(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    writer = _database(tmp_path / "source" / "chat.db")
+    place = Place(tmp_path).init()
+    result = place.backup([tmp_path / "source" / "chat.db"])
+    assert result.databases == [os.fsencode(tmp_path / "source" / "chat.db")]
+    place.restore(tmp_path / "out")
+    assert _rows(tmp_path / "out" / str(tmp_path / "source" / "chat.db").lstrip("/")) == 1
+    writer.close()
+
+
+def test_a_database_without_an_image_is_stored_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and nothing of it is left out."""
+    source = tmp_path / "source"
+    source.mkdir()
+    writer = _database(source / "chat.db")
+
+    def failing(*_: object) -> object:
+        raise SourceError("locked.")
+
+    monkeypatch.setattr("keepstone.sources.sqlite.open_image", failing)
+    place = Place(tmp_path).init()
+    result = place.backup([source])
+    assert result.databases == []
+    assert result.inexact == [os.fsencode(source / "chat.db")]
+    place.restore(tmp_path / "out", source)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"chat.db", "chat.db-wal", "chat.db-shm"}
+    writer.close()
+
+
+def test_what_a_killed_run_left_in_the_scratch_folder_is_removed(tmp_path: Path, source: Path) -> None:
+    place = Place(tmp_path).init()
+    with place.open() as client:
+        left = Path(client._repository.scratch_folder()) / "image-of-a-killed-run"
+        left.write_bytes(b"plaintext")
+    place.backup([source])
+    assert not left.exists()
+
+
+def test_a_dry_run_leaves_nothing_that_misleads_the_next_run(tmp_path: Path, source: Path) -> None:
+    place = Place(tmp_path).init()
+    place.backup([source], dry_run=True)
+    notes: list[events.Event] = []
+    with place.open() as repository:
+        repository.backup(keepstone.BackupOptions(sources=[os.fsencode(source)]), notes.append)
+    assert not [note for note in notes if isinstance(note, events.Notice)]
+    with place.open() as repository:
+        assert repository.check(read_data=1.0).healthy

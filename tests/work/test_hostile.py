@@ -199,8 +199,11 @@ def test_a_recipe_this_version_does_not_know_is_unsupported(attacker: Attacker, 
 def test_a_tree_that_contains_itself_deeply_ends(attacker: Attacker, tmp_path: Path) -> None:
     """A thousand folders in each other: no recursion ends the program, and it comes back."""
     entry = attacker.file(b"file", b"deep")
-    for _ in range(900):
-        entry = attacker.folder(b"d", [entry])
+    with writing(attacker.repository, 3) as writer:
+        for _ in range(900):
+            content_ = attacker.tree(writer.add_tree, [entry])
+            entry = Entry(name=b"d", kind=tree.FOLDER, mode=0o700, content=content_)
+        writer.flush()
     attacker.publish([entry])
     result = _restore(attacker, tmp_path / "out")
     assert isinstance(result, RestoreResult)

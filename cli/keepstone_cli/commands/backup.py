@@ -168,9 +168,9 @@ def _report(output: Output, result: BackupResult, options: keepstone.BackupOptio
         f"{count(counts.files, 'file')}, {size(counts.bytes)}: "
         f"{counts.files_new} new, {counts.files_changed} changed, {counts.files_unmodified} unmodified"
     )
-    verb = "Would add" if options.dry_run else "Added"
+    verb, stored = ("Would add", "to store") if options.dry_run else ("Added", "stored")
     output.note(
-        f"{verb} {size(counts.added)} of new data, {size(result.stored_bytes)} stored, in {duration(result.duration)}"
+        f"{verb} {size(counts.added)} of new data, {size(result.stored_bytes)} {stored}, in {duration(result.duration)}"
     )
     for path in result.databases:
         output.note(f"Live database stored as one consistent image: {clean(path)}")

@@ -14,7 +14,7 @@ def command() -> None:
     """Rebuild the index."""
 
 
-@command.command("rebuild")
+@command.command("rebuild", short_help="Rebuild the local index from the packs.")
 @click.pass_obj
 def rebuild(settings: Settings) -> None:
     """Rebuild the local index from the packs, and write index objects for packs that have none."""

@@ -9,7 +9,7 @@ import sys
 import click
 
 import keepstone
-from keepstone.errors import UsageError
+from keepstone.errors import KeepstoneError, UsageError
 from keepstone.repo.keys import DIGITS, PASSWORD
 from keepstone_cli.main import Settings
 from keepstone_cli.output import Output
@@ -58,7 +58,12 @@ def add(settings: Settings, kind: str, out: str | None, new_password_file: str |
     output = settings.output()
     with open_repository(settings) as repository:
         new = _new_digits(output, out) if kind == DIGITS else _new_password(new_password_file)
-        added = repository.add_key(new, label=label)
+        try:
+            added = repository.add_key(new, label=label)
+        except KeepstoneError:
+            if kind == DIGITS and out:
+                os.unlink(out)
+            raise
     if settings.json:
         output.data({"message_type": "key_added", "id": added.hex(), "kind": kind})
     else:
@@ -112,6 +117,8 @@ def _new_digits(output: Output, out: str | None) -> keepstone.Credential:
             handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
             raise UsageError(f"The file {out} exists already.", "Choose another name.") from error
+        except OSError as error:
+            raise UsageError(f"The file {out} cannot be made ({error.strerror}).", "Choose another place.") from error
         with os.fdopen(handle, "w") as file:
             file.write(f"# Keepstone 64-digit key; the last group is a checksum.\n{text}\n")
             file.flush()

@@ -354,7 +354,7 @@ class CacheFolder:
             return DictTables()
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(self._folder / "cache.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return LmdbTables(self._folder, keyed(self._keys.cache, b"file"))
         except (OSError, lmdb.Error):

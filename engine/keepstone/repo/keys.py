@@ -196,7 +196,7 @@ def parse_keyslot(data: bytes, repository: RepositoryId, name: str) -> Keyslot:
     clear_bytes = data[start : start + length]
     try:
         clear = _clear_decoder.decode(clear_bytes)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Nothing authenticates these bytes yet, so this is damage as well as it may be a newer kind of slot.
         raise Damaged(name, "its parameters cannot be read") from None
     _check_parameters(clear, name)

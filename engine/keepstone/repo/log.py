@@ -211,7 +211,19 @@ def read_logs(
         view.entries += found.entries
         view.damaged += found.damaged
         view.heads.update(found.heads)
+    _check_claims(view)
     return view
+
+
+def _check_claims(view: LogView) -> None:
+    """Compare what the records say of other logs with what the store shows of them."""
+    hashes = {(e.record.writer, e.record.sequence): e.hash for e in view.entries}
+    damaged = {d.object_name for d in view.damaged}
+    for claimed in {(h.writer, h.sequence, h.hash) for e in view.entries for h in e.record.heads}:
+        name = layout.log_name(WriterId(claimed[0]), claimed[1])
+        if hashes.get(claimed[:2]) != claimed[2] and name not in damaged:
+            damaged.add(name)
+            view.damaged.append(Damaged(name, "another writer has seen this record, and it is missing or another one"))
 
 
 def _read_log(

@@ -6,6 +6,7 @@ own directory; the chunk is verified against its id on every read.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -85,7 +86,7 @@ class Repository:
             self.state.forget_writer()
         else:
             self.state.check_not_rolled_back(self.log)
-        self.state.remember(self.log)
+        self.state.remember(self.log, afresh=accept_rollback)
         return self.log
 
     @property
@@ -165,9 +166,14 @@ class Repository:
 
     def scratch_folder(self) -> str:
         """Return a private folder for short-lived files of this run."""
-        folder = self.state_folder / "scratch"
+        folder = self.state_folder / "scratch" / self.id.hex()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return str(folder)
+
+    def clean_scratch(self) -> None:
+        """Remove images that a killed run left in the scratch folder; the caller is the only writer."""
+        for left in (self.state_folder / "scratch" / self.id.hex()).glob("*"):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def reset_index(self) -> None:
         """Throw the local index away."""

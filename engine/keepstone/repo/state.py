@@ -83,10 +83,16 @@ class State:
                         f"{'missing' if found is None else 'another one'})."
                     )
 
-    def remember(self, view: LogView) -> None:
-        """Remember the heads of all logs as seen."""
-        heads = sorted(view.heads.values(), key=lambda head: head.writer)
-        if heads != self._seen():
+    def remember(self, view: LogView, *, afresh: bool = False) -> None:
+        """Remember the heads of all logs as seen; `afresh` forgets what was seen before."""
+        seen = self._seen()
+        newest = {head.writer: head for head in view.heads.values()}
+        for head in [] if afresh else seen:
+            # A record that is damaged just now was seen all the same: what was seen never goes back.
+            if head.writer not in newest or newest[WriterId(head.writer)].sequence < head.sequence:
+                newest[WriterId(head.writer)] = head
+        heads = sorted(newest.values(), key=lambda head: head.writer)
+        if heads != seen:
             self._write("seen", encoding.encode(heads))
 
     def _seen(self) -> list[Head]:
@@ -114,8 +120,12 @@ class State:
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise Locked("Another process is writing to this repository.") from None
+            except OSError as error:
+                raise KeepstoneError(
+                    f"The state folder {self.folder} cannot be locked ({error.strerror}).", _STATE_REMEDY
+                ) from error
             yield
         finally:
             os.close(handle)

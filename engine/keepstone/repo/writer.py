@@ -124,7 +124,7 @@ class Writer:
             future.result()
         with self._lock:
             stored, self._stored = self._stored, []
-        if stored:
+        if stored and not self._dry_run:
             self._index.add_packs(stored)
             for directory in stored:
                 self._pending.difference_update(chunk for chunk, _, _ in directory.entries())
@@ -205,7 +205,8 @@ class Writer:
         repository = self._repository
         name, stored = index.seal_index(directories, self._keys, repository.id, repository.config.cipher)
         self._put(name, stored)
-        self._index.keep_indexes([name])
+        if not self._dry_run:
+            self._index.keep_indexes([name])
 
     def index_packs(self, packs: list[PackId], sizes: dict[PackId, int]) -> None:
         """Write index objects over packs that none covers."""
@@ -243,6 +244,10 @@ def append_record(
             f"This repository holds a record of kind {unknown!r}; this version may read it but not write."
         )
     writer, signer = repository.state.writer()
+    if any(damage.object_name.startswith(f"log/{writer.hex()}/") for damage in repository.log.damaged):
+        # A log with damage in it cannot be continued, so this installation goes on as a new writer.
+        repository.state.forget_writer()
+        writer, signer = repository.state.writer()
     head = repository.log.heads.get(writer)
     record = log.LogRecord(
         version=layout.VERSION,

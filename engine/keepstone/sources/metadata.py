@@ -144,9 +144,13 @@ def restorable(name: bytes, privileged: bool) -> bool:
 
 
 def apply_xattrs(
-    place: int | bytes, label: bytes, xattrs: Iterable[tuple[bytes, bytes]], privileged: bool = False
+    place: int | bytes,
+    label: bytes,
+    xattrs: Iterable[tuple[bytes, bytes]],
+    privileged: bool = False,
+    follow: bool = False,
 ) -> list[TargetError]:
-    """Give an open file, or a path that is not followed, exactly these attributes.
+    """Give an open file, or a path, exactly these attributes; `label` names it in messages.
 
     Attributes it has and should not have are removed, an ACL inherited from its folder among them. Kinds that are not
     restored (see `restorable`) are neither set nor removed. What fails is returned; the rest is done all the same.
@@ -154,7 +158,7 @@ def apply_xattrs(
     wanted = {name: value for name, value in xattrs if restorable(name, privileged)}
     if not _HAS_XATTRS:
         return [_unsettable(label, name, "there are no such attributes here") for name in sorted(wanted)]
-    follow = isinstance(place, int)
+    follow = follow or isinstance(place, int)
     problems = []
     for name in _present(place, follow):
         if name not in wanted and restorable(name, privileged=False):
@@ -210,19 +214,44 @@ def set_attributes(fd: int, label: bytes, attributes: Attributes, privileged: bo
 def set_attributes_unopened(
     folder: int, name: bytes, label: bytes, attributes: Attributes, privileged: bool = False
 ) -> list[TargetError]:
-    """Set the metadata of a symbolic link, a FIFO or a device in an open folder: never followed, never opened."""
+    """Set the metadata of a symbolic link, a FIFO or a device just made in a folder; return what could not be set.
+
+    It is neither followed nor opened. Where there is `/proc`, it is held meanwhile, so that nothing that takes its name
+    is changed in its stead.
+    """
+    if not _can_hold():
+        return _set_by_path(name, folder, False, label, attributes, privileged)
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = os.fstat(fd)
+        if found.st_nlink != 1 or stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.ESTALE, "it was replaced meanwhile")
+        # This path leads to the very thing that is held, be it a symbolic link, and no further.
+        return _set_by_path(b"/proc/self/fd/%d" % fd, None, True, label, attributes, privileged)
+    finally:
+        os.close(fd)
+
+
+@lru_cache(maxsize=1)
+def _can_hold() -> bool:
+    return hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")
+
+
+def _set_by_path(
+    path: bytes, folder: int | None, follow: bool, label: bytes, attributes: Attributes, privileged: bool
+) -> list[TargetError]:
     problems: list[TargetError] = []
     uid, gid = owner(attributes)
     if os.geteuid() == 0:
-        _try(label, "owner", problems, lambda: os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False))
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    if attributes.xattrs:
-        problems += apply_xattrs(b"/proc/self/fd/%d/%s" % (folder, name), label, attributes.xattrs, privileged)
+        _try(label, "owner", problems, lambda: os.chown(path, uid, gid, dir_fd=folder, follow_symlinks=follow))
+    if folder is None:
+        problems += apply_xattrs(path, label, attributes.xattrs, privileged, follow)
+    found = os.stat(path, dir_fd=folder, follow_symlinks=follow)
     if not stat.S_ISLNK(found.st_mode):
         mode = _safe_mode(attributes.mode, found, uid, gid)
-        _try(label, "mode", problems, lambda: _change_mode(folder, name, found, mode))
+        _try(label, "mode", problems, lambda: os.chmod(path, mode, dir_fd=folder, follow_symlinks=follow))
     times = (attributes.mtime_ns, attributes.mtime_ns)
-    _try(label, "time", problems, lambda: os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False))
+    _try(label, "time", problems, lambda: os.utime(path, ns=times, dir_fd=folder, follow_symlinks=follow))
     return problems
 
 
@@ -241,20 +270,6 @@ def _try(label: bytes, what: str, problems: list[TargetError], action: Callable[
         action()
     except (OSError, ValueError, OverflowError) as error:
         problems.append(TargetError(f"The {what} of {printable(label)} could not be restored ({reason(error)})."))
-
-
-def _change_mode(folder: int, name: bytes, found: os.stat_result, mode: int) -> None:
-    """Change the mode of a special file. Linux can do so without following links only by way of /proc."""
-    if not hasattr(os, "O_PATH"):
-        os.chmod(name, mode, dir_fd=folder, follow_symlinks=False)
-        return
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        if not same_inode(os.fstat(fd), found):
-            raise OSError(errno.ESTALE, "it was replaced meanwhile")
-        os.chmod(f"/proc/self/fd/{fd}", mode)
-    finally:
-        os.close(fd)
 
 
 def same_inode(one: os.stat_result, other: os.stat_result) -> bool:

@@ -28,8 +28,6 @@ WAIT = 5.0
 """Seconds to wait for a writer that holds the database."""
 
 _BLOCK = 1024 * 1024
-_WAL_VERSION = b"\x02\x02"
-_JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 _UNCHANGEABLE = frozenset((sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN))
 _BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
 
@@ -54,9 +52,8 @@ def needs_image(path: bytes, names: Collection[bytes] | None = None) -> bool:
     if names is not None and name + b"-wal" not in names and name + b"-journal" not in names:
         return False
     wal, _, journal = companions(path)
-    if not _size(wal) and not _head(journal, 1).strip(b"\0"):  # A journal of zeros is one that has ended.
-        return False
-    return is_sqlite(_head(path, len(MAGIC)))
+    # A journal of zeros has ended, or belongs to a writer that has only begun: an image is right for both.
+    return bool(_size(wal) or _size(journal)) and is_sqlite(_head(path))
 
 
 def _size(path: bytes) -> int:
@@ -66,9 +63,9 @@ def _size(path: bytes) -> int:
         return 0
 
 
-def _head(path: bytes, length: int) -> bytes:
+def _head(path: bytes) -> bytes:
     """Return the first bytes of a file; nothing if it cannot be read."""
-    buffer = bytearray(length)
+    buffer = bytearray(len(MAGIC))
     try:
         with open_file(path) as reader:
             return bytes(buffer[: reader.readinto(memoryview(buffer))])

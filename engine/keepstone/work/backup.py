@@ -36,6 +36,7 @@ from keepstone.sources.exclude import Exclusions, is_tagged_cache
 FOLDERS_AT_ONCE = 500
 LINKS_REMEMBERED = 200_000
 RACY_NS = 50_000_000
+PROGRESS_BYTES, PROGRESS_PER_FILE = 1024 * 1024, 16 * 1024
 PROGRAM = "keepstone 0.1.0"
 
 
@@ -146,6 +147,7 @@ class _Backup:
         self.inexact: list[bytes] = []
         self.new = self.changed = self.unmodified = 0
         self.files_done = self.bytes_done = self.folder_count = 0
+        self.next_progress = 0
         self.links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
         self.kept_folders: list[tuple[bytes, bytes]] = []
         self.key = repository.keys.cache
@@ -224,8 +226,12 @@ class _Backup:
     def _notice(self, text: str, path: bytes = b"") -> None:
         self.listener(events.Notice(text, path))
 
-    def _progress(self, path: bytes) -> None:
-        self.listener(events.Progress(self.files_done, self.bytes_done, current=path))
+    def _progress(self) -> None:
+        """Report how far it has come, at most once for every so many files and bytes."""
+        done = self.files_done * PROGRESS_PER_FILE + self.bytes_done
+        if done >= self.next_progress:
+            self.next_progress = done + PROGRESS_BYTES
+            self.listener(events.Progress(self.files_done, self.bytes_done))
 
     # Roots: the folders above the sources ----------------------------------------------------------------
 
@@ -260,7 +266,9 @@ class _Backup:
             self._problem(path, SourceError(f"{printable(path)} cannot be read ({error.strerror})."))
             return None
         if node is None and not stat.S_ISDIR(status.st_mode):
-            return self._store_other(name, path, status, old, {name})
+            folder, base = os.path.split(path)
+            beside = [base + suffix for suffix in sqlite.COMPANIONS if os.path.lexists(path + suffix)]
+            return self._store_other(name, path, status, old, self._live_databases(folder, [base, *beside]))
         if not stat.S_ISDIR(status.st_mode):
             self._problem(path, SourceError(f"{printable(path)} is not a folder."))
             return None
@@ -390,6 +398,7 @@ class _Backup:
         self.unmodified += result.files
         self.files_done += result.files
         self.bytes_done += result.size
+        self._progress()
 
     def _old_child(self, visit: _Visit, name: bytes) -> Callable[[], Entry | None]:
         def old() -> Entry | None:
@@ -417,7 +426,8 @@ class _Backup:
         old_entries = iter(self._old_entries(visit.old(), visit.path))
         old = next(old_entries, None)
         names = visit.listing.names
-        skip = self._live_databases(visit)
+        databases = self._live_databases(visit.path, names)
+        skip = {base + suffix for base in databases for suffix in sqlite.COMPANIONS}
         exclusions = self.options.exclusions
         prefix = visit.path if visit.path != b"/" else b""
         for name, status in zip(names, visit.listing.stats, strict=True):
@@ -433,7 +443,7 @@ class _Backup:
             elif name in skip or (exclusions is not None and exclusions.excluded(path, False)):
                 continue
             else:
-                entry = self._store_other(name, path, status, same, skip)
+                entry = self._store_other(name, path, status, same, databases)
             if entry is not None:
                 writer.append(entry)
         content = writer.finish()
@@ -492,18 +502,21 @@ class _Backup:
 
     # Files and the rest ----------------------------------------------------------------------------------
 
-    def _live_databases(self, visit: _Visit) -> frozenset[bytes]:
-        """Return the names that are part of a live database beside them, and so are not stored by themselves."""
-        names = set(visit.listing.names)
-        beside = [name for name in visit.listing.names if name.endswith((b"-wal", b"-journal"))]
-        if not beside:
-            return frozenset()
-        skip: set[bytes] = set()
-        for name in beside:
-            base = name.rsplit(b"-", 1)[0]
-            if base in names and sqlite.needs_image(os.path.join(visit.path, base)):
-                skip.update({base + b"-wal", base + b"-shm", base + b"-journal"} & names)
-        return frozenset(skip)
+    def _live_databases(self, folder: bytes, names: Sequence[bytes]) -> _Databases:
+        """Store an image of every live database of a folder.
+
+        What belongs to a database with an image (its log or journal) is in the image, and not stored by itself.
+        """
+        found: _Databases = {}
+        beside = [name for name in names if name.endswith((b"-wal", b"-journal"))]
+        known = set(names) if beside else set()
+        for base in sorted({name.rsplit(b"-", 1)[0] for name in beside} & known):
+            path = os.path.join(folder, base)
+            excluded = self.options.exclusions is not None and self.options.exclusions.excluded(path, False)
+            stored = None if excluded or not sqlite.needs_image(path) else self._read_database(path)
+            if stored is not None:
+                found[base] = stored
+        return found
 
     def _racy(self, status: os.stat_result) -> bool:
         """Return whether a file may have changed after the parent read it without showing it in its times."""
@@ -517,17 +530,18 @@ class _Backup:
         path: bytes,
         status: os.stat_result,
         old: Entry | None,
-        skip: frozenset[bytes] | set[bytes],
+        databases: _Databases,
     ) -> Entry | None:
         """Return the entry of anything but a folder; its content is stored unless it is unchanged."""
-        reusable = old is not None and not self.options.force and _same_status(old, status)
+        again = self.options.force or name in databases
+        reusable = old is not None and not again and _same_status(old, status)
         if reusable and old is not None and not old.flags and not self._racy(status):
             self.unmodified += 1
             self.files_done += 1
             self.bytes_done += old.size
             return old
         try:
-            entry = self._read(name, path, status, skip)
+            entry = self._read(name, path, status, databases)
         except SourceError as error:
             self._problem(path, error)
             return None
@@ -547,7 +561,7 @@ class _Backup:
             action = "changed"
         self.listener(events.FileDone(path, action, entry.size))
 
-    def _read(self, name: bytes, path: bytes, status: os.stat_result, skip: frozenset[bytes] | set[bytes]) -> Entry:
+    def _read(self, name: bytes, path: bytes, status: os.stat_result, databases: _Databases) -> Entry:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             raise SourceError(f"{printable(path)} is of a kind that cannot be stored.")
@@ -574,21 +588,18 @@ class _Backup:
                 raise SourceError(f"{printable(path)} cannot be read ({error.strerror}).") from error
         if kind != tree.FILE:
             return entry
-        return self._read_file(entry, path, status, skip)
+        if name in databases:
+            content, size = databases[name]
+            return msgspec.structs.replace(entry, content=content, size=size, flags=tree.DATABASE_IMAGE)
+        return self._read_file(entry, path, status)
 
-    def _read_file(
-        self, entry: Entry, path: bytes, status: os.stat_result, skip: frozenset[bytes] | set[bytes]
-    ) -> Entry:
+    def _read_file(self, entry: Entry, path: bytes, status: os.stat_result) -> Entry:
         linked = self.links.get((status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
         if linked is not None:
             content, size, flags = linked
             self.bytes_done += size
             return msgspec.structs.replace(entry, content=content, size=size, flags=flags)
         flags = 0
-        if {entry.name + b"-wal", entry.name + b"-journal"} & skip:
-            stored = self._read_database(path)
-            if stored is not None:
-                return msgspec.structs.replace(entry, content=stored[0], size=stored[1], flags=tree.DATABASE_IMAGE)
         content, size, changed = self._read_once(path, status)
         if changed:
             content, size, changed = self._read_once(path, os.lstat(path))
@@ -612,7 +623,7 @@ class _Backup:
 
     def _count_bytes(self, read: int) -> None:
         self.bytes_done += read
-        self._progress(b"")
+        self._progress()
 
     def _read_database(self, path: bytes) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
@@ -629,6 +640,9 @@ class _Backup:
         self.databases.append(path)
         return content, size
 
+
+_Databases = dict[bytes, tuple[bytes, int]]
+"""Recipe and size of the images of the live databases of a folder, by name."""
 
 _KINDS = {
     stat.S_IFREG: tree.FILE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from keepstone.history.recipe import read_all
 from keepstone.history.snapshot import Snapshot, snapshots
 from keepstone.history.tree import Entry
 from keepstone.repo.repository import Repository
+from keepstone.sources.exclude import Exclusions
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,12 @@ def walk(
 
 
 def find(repository: Repository, pattern: bytes, *, only: Snapshot | None = None) -> Iterator[Found]:
-    """Yield the entries whose name matches a pattern (`*`, `?`, `[...]`); with a slash, whose path does."""
+    """Yield the entries whose name matches a pattern (`*`, `?`, `[...]`, `**`); with a slash, whose path does."""
     wanted = [only] if only is not None else snapshots(repository.log, repository.keys)
-    by_path = b"/" in pattern
-    if by_path and not pattern.startswith((b"/", b"*")):
-        pattern = b"*/" + pattern
+    matcher = Exclusions([pattern])  # The same patterns as everywhere: a star stays within a component.
     for snapshot in wanted:
         for listed in walk(repository, snapshot, b"", snapshot.body.root):
-            if fnmatch.fnmatchcase(listed.path if by_path else listed.entry.name, pattern):
+            if matcher.excluded(listed.path, listed.entry.kind == tree.FOLDER):
                 yield Found(snapshot, listed.path, listed.entry)
 
 

@@ -184,7 +184,7 @@ class _Restore:
     # One entry -------------------------------------------------------------------------------------------
 
     def _make_folder(self, place: Parts) -> None:
-        if self.target.make_folder(place):
+        if self.target.make_folder(place, replace=self.options.overwrite != "never"):
             self.result.folders += 1
 
     def _restore_entry(self, place: Parts, entry: Entry) -> None:

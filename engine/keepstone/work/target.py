@@ -252,8 +252,9 @@ class Target:
         """
         self._path, self._privileged = root, privileged
         self._root = -1
-        self._open: dict[Parts, int] = {}
-        """Open folders, the one used last at the end."""
+        self._at: Parts = ()
+        self._fds: list[int] = []
+        """The folder used last, and an open folder for each of its components; -1 where it was closed to save some."""
 
     def __enter__(self) -> Target:
         try:
@@ -273,8 +274,7 @@ class Target:
 
     def close(self) -> None:
         """Close all folders."""
-        while self._open:
-            os.close(self._open.popitem()[1])
+        self._back(0)
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -282,40 +282,42 @@ class Target:
     # Walking ---------------------------------------------------------------------------------------------
 
     def _folder(self, parts: Parts) -> int:
-        """Return a folder, open for walking; it belongs to the cache and is good until the next call."""
-        if not parts:
-            return self._root
-        fd = self._open.pop(parts, None)
-        if fd is None:
-            fd = self._walk(parts)
-        self._open[parts] = fd
-        while len(self._open) > OPEN_FOLDERS:
-            os.close(self._open.pop(next(iter(self._open))))
-        return fd
+        """Return a folder, open for walking. It belongs to this object and is good until the next call."""
+        if parts != self._at:
+            self._go(parts)
+        return self._fds[-1] if parts else self._root
 
-    def _walk(self, parts: Parts) -> int:
-        """Open a folder, from the nearest one above that is open already."""
-        for name in parts:
+    def _go(self, parts: Parts) -> None:
+        """Walk to a folder, from where the way to it leaves the way to the last one."""
+        shared = 0
+        for one, other in zip(parts, self._at, strict=False):
+            if one != other:
+                break
+            shared += 1
+        self._back(shared)
+        if self._fds and self._fds[-1] < 0:
+            self._back(0)
+        for name in parts[len(self._at) :]:
             _check(name)
-        known = next((n for n in range(len(parts) - 1, 0, -1) if parts[:n] in self._open), 0)
-        above = self._open[parts[:known]] if known else self._root
-        own = -1
-        try:
-            for name in parts[known:]:
-                below = os.open(name, _WALK, dir_fd=above)
-                if own >= 0:
-                    os.close(own)
-                above = own = below
-        except OSError:
-            if own >= 0:
-                os.close(own)
-            raise
-        return own
+            self._fds.append(os.open(name, _WALK, dir_fd=self._fds[-1] if self._fds else self._root))
+            self._at = (*self._at, name)
+            above = len(self._fds) - 1 - OPEN_FOLDERS
+            if above >= 0 and self._fds[above] >= 0:
+                os.close(self._fds[above])
+                self._fds[above] = -1
+
+    def _back(self, length: int) -> None:
+        """Go back to a folder that is so many components below the target."""
+        while len(self._fds) > length:
+            fd = self._fds.pop()
+            if fd >= 0:
+                os.close(fd)
+        self._at = self._at[:length]
 
     def _forget(self, parts: Parts) -> None:
         """Close a folder that is no longer what its path names, and all below it."""
-        for known in [known for known in self._open if known[: len(parts)] == parts]:
-            os.close(self._open.pop(known))
+        if parts and self._at[: len(parts)] == parts:
+            self._back(len(parts) - 1)
 
     def _place(self, parts: Parts) -> tuple[int, bytes]:
         """Return the open folder of an entry and the entry's name there."""
@@ -510,7 +512,9 @@ class Target:
             def link(folder: int, temporary: bytes) -> None:
                 above, name = self._place(to_parts)
                 os.link(name, temporary, src_dir_fd=above, dst_dir_fd=folder, follow_symlinks=False)
-                if not same_inode(os.stat(temporary, dir_fd=folder, follow_symlinks=False), source):
+                made = os.stat(temporary, dir_fd=folder, follow_symlinks=False)
+                # An inode number may be used again at once, so its kind is compared, too.
+                if not same_inode(made, source) or stat.S_IFMT(made.st_mode) != stat.S_IFMT(source.st_mode):
                     raise TargetError(f"{_shown(parts)} was not linked: {_shown(to_parts)} was replaced meanwhile.")
 
             self._make(parts, None, link)

@@ -50,6 +50,9 @@ class Recorder:
                     recorder.seen[key, nonce].add(stored_name(bytes(data) + b"|" + bytes(aad)))
                 return real.encrypt_into(nonce, data, aad, target)
 
+            def decrypt_into(self, nonce: bytes, data: Any, aad: Any, target: Any) -> int:  # Any: any buffer
+                return real.decrypt_into(nonce, data, aad, target)
+
             def decrypt(self, nonce: bytes, data: Any, aad: Any) -> bytes:  # Any: any buffer
                 return real.decrypt(nonce, data, aad)
 

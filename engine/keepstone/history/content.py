@@ -16,6 +16,8 @@ BUFFER = 8 * 1024 * 1024
 
 TEXT_MEAN, DATABASE_MEAN, GENERAL_MEAN, MEDIA_MEAN = 8 * 1024, 16 * 1024, 64 * 1024, 1024 * 1024
 TREE_MEAN = 16 * 1024
+ONE_CHUNK = TEXT_MEAN // 4
+"""Content up to the smallest minimum is one chunk, whatever its kind."""
 
 _DATABASE = b"SQLite format 3\0"
 _MEDIA = (
@@ -78,6 +80,7 @@ class ContentWriter:
         extents: Iterable[tuple[int, int]] | None = None,
         seek: Callable[[int], object] | None = None,
         end: int | None = None,
+        size: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> tuple[bytes, int]:
         """Read a stream to its end and return its recipe and its length.
@@ -85,11 +88,12 @@ class ContentWriter:
         Args:
             extents: (offset, length) of the data of a sparse file; what lies between is a hole. Needs `seek`.
             end: length of a sparse file.
+            size: read this many bytes and not to the end.
             progress: is told how many bytes were read.
         """
         pieces = PieceWriter(self._add_tree, self.tree_chunker)
         if extents is None or seek is None:
-            total = self._extent(reader, pieces, None, progress)
+            total = self._extent(reader, pieces, size, progress)
         else:
             total = 0
             for offset, length in extents:
@@ -124,6 +128,10 @@ class ContentWriter:
                 if progress is not None:
                     progress(read)
             final = final or total == limit
+            if final and chunker is None and filled <= ONE_CHUNK:
+                if filled:
+                    pieces.append(self._add(view[:filled]), filled)
+                return total
             if chunker is None:
                 chunker = self._chunker(mean_for(bytes(view[: min(filled, _PROBE)])))
             start = 0

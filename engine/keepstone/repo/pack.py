@@ -289,6 +289,17 @@ def open_frame(
     Raises:
         Damaged: the frame is not what was sealed.
     """
+    name = layout.pack_name(directory.pack)
+    size = frame_size(directory, ordinal)
+    return bytes(_unpack(directory, ordinal, cipher.open(FRAME, ordinal, sealed, name), size, bases))
+
+
+def frame_size(directory: Directory, ordinal: int) -> int:
+    """Return the length of a frame's plaintext, within what the format allows.
+
+    Raises:
+        Unsupported: it is more, or of a method this version does not know.
+    """
     row = directory.frames[ordinal]
     name = layout.pack_name(directory.pack)
     if row.method not in (RAW, ZSTD, DELTA):
@@ -296,7 +307,13 @@ def open_frame(
     size = sum(frame_lengths(row))
     if size > layout.MAX_FRAME:
         raise Unsupported(f"{name} has a frame of {size} bytes, more than the format allows.")
-    payload = cipher.open(FRAME, ordinal, sealed, name)
+    return size
+
+
+def _unpack(directory: Directory, ordinal: int, payload: Buffer, size: int, bases: BaseReader) -> Buffer:
+    """Return the plaintext of an opened payload."""
+    row = directory.frames[ordinal]
+    name = layout.pack_name(directory.pack)
     if row.method == RAW:
         if len(payload) != size:
             raise Damaged(name, f"frame {ordinal} has another length than its directory says")
@@ -309,7 +326,7 @@ def frame_lengths(row: FrameRow) -> tuple[int, ...]:
     return struct.unpack(f"<{len(row.lengths) // 4}I", row.lengths)
 
 
-def frame_chunks(row: FrameRow, plain: bytes, key: bytes, name: str) -> Iterator[tuple[ChunkId, memoryview]]:
+def frame_chunks(row: FrameRow, plain: Buffer, key: bytes, name: str) -> Iterator[tuple[ChunkId, memoryview]]:
     """Yield the chunks of an opened frame, each verified against its id.
 
     Raises:
@@ -346,9 +363,12 @@ def _verify_parts(
     )
     if view[:PACK_HEADER_LENGTH] != view[-TRAILER_LENGTH:][:PACK_HEADER_LENGTH]:
         raise Damaged(name, "its header is not the one that its trailer repeats")
+    scratch = bytearray(max((row.stored for row in directory.frames), default=0))
     for ordinal, row in enumerate(directory.frames):
         at = directory.offsets[ordinal]
-        plain = open_frame(directory, ordinal, view[at : at + row.stored], cipher, bases)
+        size = frame_size(directory, ordinal)
+        payload = cipher.open_into(FRAME, ordinal, view[at : at + row.stored], name, scratch)
+        plain = _unpack(directory, ordinal, payload, size, bases)
         for _ in frame_chunks(row, plain, keys.chunk_id, name):
             pass
     return directory

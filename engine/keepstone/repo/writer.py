@@ -182,9 +182,8 @@ class Writer:
         self._open = [[OpenPack() for _ in packs] for packs in self._open]
         if sum(open_pack.size for open_pack in rest) < layout.PACK_TARGET:
             rest = self._merge(rest)
-        for open_pack in rest:
-            self._close_pack(open_pack)
-        self._collect()
+        self._futures.update(self._pool.submit(self._close_pack, open_pack) for open_pack in rest)
+        self._drain()
         if self._unindexed:
             self._store_index()
 

@@ -616,9 +616,12 @@ class _Backup:
         with files.open_file(path) as reader:
             extents = reader.extents()
             if len(extents) == 1 and extents[0] == (0, reader.size):
-                content, size = self.content.write(reader, progress=self._count_bytes)
+                # A length of 0 may be a lie (files under /proc), so such a file is read to its end.
+                content, size = self.content.write(reader, size=reader.size or None, progress=self._count_bytes)
             else:
-                content, size = self.content.write(reader, extents, reader.seek, reader.size, self._count_bytes)
+                content, size = self.content.write(
+                    reader, extents, reader.seek, reader.size, progress=self._count_bytes
+                )
             return content, size, reader.changed(status)
 
     def _count_bytes(self, read: int) -> None:

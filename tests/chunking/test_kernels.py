@@ -49,8 +49,8 @@ def streams(draw: st.DrawFn) -> bytes:
         run = repeat(label, period, length) if period else stream(label, length)
         parts.append(bytes(byte & alphabet for byte in run))
     data = bytearray(b"".join(parts))
-    for at in draw(st.lists(st.integers(0, 40_000), max_size=5)):
-        data[at % len(data) : at % len(data) + 1] = b"!" if data else b""
+    for at in draw(st.lists(st.integers(0, 40_000), max_size=5)) if data else ():
+        data[at % len(data)] = ord("!")
     return bytes(data)
 
 

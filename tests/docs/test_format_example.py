@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -152,7 +153,7 @@ def _padme(n: int) -> int:
         return n
     e = n.bit_length() - 1
     s = (e.bit_length() - 1 if e else 0) + 1
-    unit = 2 ** (e - s)
+    unit = 1 << (e - s)
     return -(-n // unit) * unit
 
 
@@ -196,7 +197,8 @@ def _siphash_1_3(key: bytes, message: bytes) -> int:
     v[2] ^= 0xFF
     for _ in range(3):
         sip_round()
-    return v[0] ^ v[1] ^ v[2] ^ v[3]
+    value: int = v[0] ^ v[1] ^ v[2] ^ v[3]
+    return value
 
 
 def _first_ends(sip: bytes, t: int, u: int, rows: bytes, data: bytes, n: int, count: int) -> list[int]:
@@ -208,7 +210,8 @@ def _first_ends(sip: bytes, t: int, u: int, rows: bytes, data: bytes, n: int, co
     for byte in data:
         g = (2 * g ^ table[byte]) % 256
         filtered.append(g)
-    ends, start = [], 0
+    ends: list[int] = []
+    start = 0
     while len(ends) < count:
         met: list[tuple[int, int]] = []
         end = None
@@ -414,5 +417,4 @@ def test_a_wrong_digit_anywhere_in_the_example_is_noticed(name: str) -> None:
 
 if __name__ == "__main__":
     sealing.random_bytes = lambda length: RANDOM * length
-    for each, text in example().items():
-        print(f"    {each} = {text}")
+    sys.stdout.writelines(f"    {each} = {text}\n" for each, text in example().items())

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidTag
 
 import keepstone
 from golden.make import KEY, PASSWORD, listing
@@ -120,7 +121,8 @@ def test_both_readers_see_the_same_snapshots_and_metadata(golden: Path) -> None:
 def test_its_password_opens_it_for_both_readers(golden: Path) -> None:
     with _open(golden, keepstone.password(PASSWORD)) as repository:
         assert len(repository.snapshots()) == 2
-        assert sorted(slot.memory_kib for slot in repository.keys()) == [0, 64 * 1024]
+        slots = repository.keys()
+        assert sorted(slot.memory_kib for slot in slots) == [0, 64 * 1024]
     assert len(independent.Repository(golden, password=PASSWORD).snapshots()) == 2
     with pytest.raises(keepstone.KeepstoneError) as caught:
         _open(golden, keepstone.password("gold"))
@@ -181,11 +183,11 @@ def test_a_missing_log_record_is_named(golden: Path) -> None:
     assert _findings(golden) == [(_name(golden, first), "damaged")]
 
 
-@pytest.mark.parametrize("left", [0, 40, 200, 20_000, -1])
+@pytest.mark.parametrize("left", [0, 40, 200, 2000, -1])
 def test_a_truncated_pack_is_named_and_the_rest_is_restored(golden: Path, left: int) -> None:
     path = _objects(golden, "packs")[1]  # The pack of the second snapshot alone.
     data = path.read_bytes()
-    path.write_bytes(data[: left if left < len(data) else len(data) // 2])
+    path.write_bytes(data[:left])
     found = _findings(golden)
     assert (_name(golden, path), "damaged") in found
     with _open(golden) as repository:
@@ -218,5 +220,5 @@ def test_opening_names_a_damaged_object(golden: Path, kind: str) -> None:
 def test_the_second_reader_refuses_what_is_damaged(golden: Path, kind: str) -> None:
     for path in [golden / "config"] if kind == "config" else _objects(golden, kind):
         _flip(path)
-    with pytest.raises(independent.FormatError):
+    with pytest.raises((independent.FormatError, InvalidTag)):
         independent.Repository(golden, digits=bytes.fromhex(KEY))

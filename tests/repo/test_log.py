@@ -239,3 +239,18 @@ def test_a_log_that_another_writer_has_seen_cannot_be_withheld_from_a_new_comput
     with one.fresh("three").open() as repository:
         result = repository.check()
     assert any(f"log/{first}" in finding.object_name for finding in result.findings)
+
+
+def test_a_snapshot_of_a_newer_version_is_named_and_hides_no_other(
+    history: tuple[Place, list[dict[str, bytes]], Path],
+) -> None:
+    place, _, _ = history
+    from keepstone import encoding
+
+    for body in ({"v": 9, "t": 1, "h": "h"}, {"v": 1, "t": 1, "h": "h", "new": 1}):
+        with place.open() as client:
+            writer.append_record(client._repository, log.SNAPSHOT, encoding.encode(body))
+    with place.open() as client:
+        assert len(client.snapshots()) == 3
+        findings = [finding for finding in client.check().findings if finding.kind == "unsupported"]
+    assert [finding.object_name[-1] for finding in findings] == ["4", "5"]

@@ -28,7 +28,6 @@ HOLE = ChunkId(bytes(32))
 INLINE_LIMIT = 128 * PIECE.size
 SPILL_AT = 1024 * 1024
 MAX_DEPTH = 8
-MAX_NESTING = 32
 MAX_RECIPE = 16 * 1024 * 1024
 
 _decoder = msgspec.msgpack.Decoder(list[object])

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import msgspec
 
 from keepstone import encoding
-from keepstone.errors import SnapshotNotFound
+from keepstone.errors import SnapshotNotFound, Unsupported
 from keepstone.hashing import SubKeys, snapshot_id
-from keepstone.ids import SnapshotId
+from keepstone.ids import SnapshotId, WriterId
+from keepstone.repo import format as layout
 from keepstone.repo.log import SNAPSHOT, LogView
 
 
@@ -66,12 +67,25 @@ _decoder = msgspec.msgpack.Decoder(SnapshotBody)
 
 
 def snapshots(view: LogView, keys: SubKeys) -> list[Snapshot]:
-    """Return all snapshots of the logs, oldest first."""
-    found = []
+    """Return all snapshots of the logs that this version can read, oldest first."""
+    return read_snapshots(view, keys)[0]
+
+
+def read_snapshots(view: LogView, keys: SubKeys) -> tuple[list[Snapshot], list[Unsupported]]:
+    """Return the snapshots of the logs, and what a newer version wrote: one such record does not hide the others."""
+    found, unsupported = [], []
     for entry in view.of_kind(SNAPSHOT):
-        body = encoding.decode(_decoder, entry.record.body, "A snapshot's record")
+        name = layout.log_name(WriterId(entry.record.writer), entry.record.sequence)
+        try:
+            body = encoding.decode(_decoder, entry.record.body, name)
+        except Unsupported as error:
+            unsupported.append(Unsupported(error.message, name))
+            continue
+        if body.version != layout.VERSION:
+            unsupported.append(Unsupported(f"{name} is a snapshot of version {body.version}.", name))
+            continue
         found.append(Snapshot(snapshot_id(keys.chunk_id, entry.record.body), body))
-    return sorted(found, key=lambda snapshot: snapshot.body.time_ns)
+    return sorted(found, key=lambda snapshot: snapshot.body.time_ns), unsupported
 
 
 def resolve(text: str, known: Sequence[Snapshot]) -> Snapshot:

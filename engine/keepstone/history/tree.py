@@ -89,7 +89,7 @@ class TreeWriter:
             self._cut(final=False)
 
     def finish(self) -> bytes:
-        """Return the encoded recipe of the tree; empty for an empty folder."""
+        """Return the encoded recipe of the tree."""
         self._cut(final=True)
         return self._pieces.finish()
 

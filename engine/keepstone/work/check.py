@@ -15,7 +15,7 @@ from keepstone.errors import ChunkMissing, Damaged, KeepstoneError, StoreError, 
 from keepstone.hashing import keyed
 from keepstone.history import tree
 from keepstone.history.recipe import chunks_of_recipe
-from keepstone.history.snapshot import Snapshot, snapshots
+from keepstone.history.snapshot import Snapshot, read_snapshots
 from keepstone.ids import ChunkId, KeyslotId, PackId
 from keepstone.repo import format as layout
 from keepstone.repo import log, pack
@@ -212,7 +212,10 @@ class _Check:
     # Snapshots -------------------------------------------------------------------------------------------
 
     def _snapshots(self) -> Iterator[Snapshot]:
-        for snapshot in snapshots(self.repository.log, self.repository.keys):
+        known, unsupported = read_snapshots(self.repository.log, self.repository.keys)
+        for error in unsupported:
+            self._find(error, error.object_name)
+        for snapshot in known:
             self.result.snapshots += 1
             yield snapshot
 

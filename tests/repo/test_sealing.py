@@ -385,3 +385,32 @@ def test_index_objects_round_trip() -> None:
     object_name, sealed = index.seal_index(directories, SUBKEYS, REPOSITORY, 1)
     assert list(index.open_index(sealed, object_name, SUBKEYS, REPOSITORY)) == directories
     assert os.path.basename(object_name) == stored_name(sealed).hex()
+
+
+_FORK = """
+import os, sys
+from keepstone import sealing
+from keepstone.hashing import SubKeys, chunk_id
+from keepstone.repo import pack
+keys = SubKeys.derive(bytes(32))
+sealing.random_bytes(32)
+def work(data):
+    frame = pack.make_frame([(chunk_id(keys.chunk_id, data), data)], 0)
+    stored = pack.build_pack([frame], keys, b"R" * 16, 1)
+    return sealing.seal(bytes(32), 1, b"", data)[:32] + bytes(stored[36:68])
+read, write = os.pipe()
+if os.fork() == 0:
+    os.write(write, work(b"same content"))
+    os._exit(0)
+mine, theirs = work(b"same content"), os.read(read, 64)
+os.wait()
+sys.exit(0 if len(theirs) == 64 and mine[:32] != theirs[:32] and mine[32:] != theirs[32:] else 1)
+"""
+
+
+def test_a_forked_child_draws_other_keys_than_its_parent() -> None:
+    """The salts, and with them the keys, of a record and of a pack with the same content."""
+    import subprocess
+    import sys
+
+    assert subprocess.run([sys.executable, "-c", _FORK], check=False).returncode == 0

@@ -549,3 +549,79 @@ def test_a_dry_run_leaves_nothing_that_misleads_the_next_run(tmp_path: Path, sou
     assert not [note for note in notes if isinstance(note, events.Notice)]
     with place.open() as repository:
         assert repository.check(read_data=1.0).healthy
+
+
+def test_very_many_tiny_files_fit_into_the_format(tmp_path: Path) -> None:
+    """More chunks than a frame may hold before it is full by its bytes."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(70_000):
+        with open(source / str(number), "wb", buffering=0) as file:
+            file.write(b"%d" % number)
+    place = Place(tmp_path).init()
+    assert place.backup([source]).counts.files == 70_000
+    with place.open() as repository:
+        assert repository.check(read_data=1.0).healthy
+
+
+def test_a_pack_is_closed_before_its_directory_outgrows_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content that compresses to nothing would fill a pack with directory alone."""
+    monkeypatch.setattr("keepstone.repo.writer.MOST_DIRECTORY", 200)
+    store = MemoryStore()
+    (tmp_path / "source").mkdir()
+    for number in range(40):
+        (tmp_path / "source" / f"{number}").write_bytes(b"%4d" % number * 200_000)
+    place = Place(tmp_path, store).init()
+    place.backup([tmp_path / "source"])
+    assert sum(name.startswith("packs/") for name in store.objects) > 2
+    place.restore(tmp_path / "out", tmp_path / "source")
+    assert picture(tmp_path / "out") == picture(tmp_path / "source")
+
+
+def test_a_record_that_no_reader_would_accept_is_not_published(tmp_path: Path, source: Path) -> None:
+    """Very many single paths: refused with what to do, and the repository stays sound."""
+    place = Place(tmp_path).init()
+    with pytest.raises(keepstone.KeepstoneError, match="more than the format allows"):
+        place.backup([source, *(tmp_path / f"{'x' * 200}{number}" for number in range(6_000))])
+    with place.open() as repository:
+        assert repository.check().healthy
+        assert repository.snapshots() == []
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_a_problem_and_not_the_end(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keepstone.sources.files import FileReader
+
+    honest = FileReader.readinto
+    gone = source / "a" / "noise"
+
+    def readinto(self: FileReader, buffer: memoryview) -> int:
+        if self.path == os.fsencode(gone):
+            gone.unlink(missing_ok=True)
+        return honest(self, buffer)
+
+    monkeypatch.setattr(FileReader, "readinto", readinto)
+    place = Place(tmp_path).init()
+    result = place.backup([source])
+    assert [problem.path for problem in result.problems] == [os.fsencode(gone)]
+    assert result.counts.files > 8
+
+
+def test_a_file_whose_attributes_cannot_be_read_is_stored_without_them(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keepstone.sources import metadata
+
+    def failing(path: bytes, follow: bool = False) -> list[tuple[bytes, bytes]]:
+        if path.endswith(b"/text"):
+            raise SourceError("The attributes cannot be read.")
+        return []
+
+    monkeypatch.setattr(metadata, "read_xattrs", failing)
+    place = Place(tmp_path).init()
+    assert len(place.backup([source]).problems) == 1
+    place.restore(tmp_path / "out", source)
+    assert picture(tmp_path / "out") == picture(source)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from keepstone.errors import Unsupported
+from keepstone.errors import Unsupported, UsageError
 from keepstone.hashing import chunk_id, stored_name
 from keepstone.ids import Buffer, ChunkId, PackId, WriterId
 from keepstone.repo import format as layout
@@ -27,6 +27,10 @@ DATA, TREES = 0, 1
 
 SINGLE_FROM = layout.FRAME_TARGET // 2
 """A chunk this large is a frame of its own."""
+MOST_CHUNKS = 8192
+"""A frame is also full with this many chunks, however small they are: the format counts them in 16 bits."""
+MOST_FRAMES, MOST_DIRECTORY = 16_384, 8 * 1024 * 1024
+"""A pack is also full with this many frames or bytes of directory, however well its content compresses."""
 OPEN_PACKS = 2
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
 WORKERS = 2
@@ -46,11 +50,17 @@ class OpenPack:
 
     def __init__(self) -> None:
         self.frames: list[pack.Frame] = []
-        self.size = 0
+        self.size = self.directory = 0
 
     def add(self, frame: pack.Frame) -> None:
         self.frames.append(frame)
-        self.size += len(frame.payload) + 40 + 36 * (len(frame.ids) // 32)
+        row = 40 + len(frame.ids) + len(frame.lengths)
+        self.directory += row
+        self.size += len(frame.payload) + row
+
+    @property
+    def full(self) -> bool:
+        return self.size >= layout.PACK_TARGET or self.directory >= MOST_DIRECTORY or len(self.frames) >= MOST_FRAMES
 
 
 class Writer:
@@ -95,7 +105,7 @@ class Writer:
             return chunk
         self._lanes[lane].append((chunk, bytes(data)))
         self._lane_bytes[lane] += len(data)
-        if self._lane_bytes[lane] >= layout.FRAME_TARGET:
+        if self._lane_bytes[lane] >= layout.FRAME_TARGET or len(self._lanes[lane]) >= MOST_CHUNKS:
             self._flush_lane(lane)
         return chunk
 
@@ -142,7 +152,7 @@ class Writer:
                 packs = self._open[lane]
                 chosen = self._deal.randrange(len(packs))
                 packs[chosen].add(frame)
-                full = packs[chosen] if packs[chosen].size >= layout.PACK_TARGET else None
+                full = packs[chosen] if packs[chosen].full else None
                 if full is not None:
                     packs[chosen] = OpenPack()
             if full is not None:
@@ -180,20 +190,21 @@ class Writer:
         self._drain()
         rest = [open_pack for packs in self._open for open_pack in packs if open_pack.frames]
         self._open = [[OpenPack() for _ in packs] for packs in self._open]
-        if sum(open_pack.size for open_pack in rest) < layout.PACK_TARGET:
-            rest = self._merge(rest)
+        merged = self._merge(rest)
+        if not merged.full:
+            rest = [merged] if merged.frames else []
         self._futures.update(self._pool.submit(self._close_pack, open_pack) for open_pack in rest)
         self._drain()
         if self._unindexed:
             self._store_index()
 
-    def _merge(self, packs: list[OpenPack]) -> list[OpenPack]:
+    def _merge(self, packs: list[OpenPack]) -> OpenPack:
         """Put the rests of a run into one pack: a small run stores few objects."""
         merged = OpenPack()
         for open_pack in packs:
             for frame in open_pack.frames:
                 merged.add(frame)
-        return [merged] if merged.frames else []
+        return merged
 
     def _drain(self) -> None:
         wait(self._futures)
@@ -260,6 +271,11 @@ def append_record(
         public_key=signer.public_key().public_bytes_raw(),
     )
     stored = log.seal_record(record, signer, repository.keys, repository.id, repository.config.cipher)
+    if len(stored) > layout.MAX_SMALL_OBJECT:
+        raise UsageError(
+            f"The record of this run would take {len(stored)} bytes, more than the format allows.",
+            "Name folders instead of very many single paths, and use fewer tags.",
+        )
     name = layout.log_name(writer, record.sequence)
     if put is None:
         repository.store.put(name, [stored])

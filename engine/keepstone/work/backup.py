@@ -146,7 +146,7 @@ class _Backup:
         self.databases: list[bytes] = []
         self.inexact: list[bytes] = []
         self.new = self.changed = self.unmodified = 0
-        self.files_done = self.bytes_done = self.folder_count = 0
+        self.files_done = self.bytes_done = 0
         self.next_progress = 0
         self.links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
         self.kept_folders: list[tuple[bytes, bytes]] = []
@@ -320,7 +320,11 @@ class _Backup:
 
     def _walk(self, path: bytes, old: Callable[[], Entry | None], trust: bool) -> _Result:
         """Store everything below a folder. An explicit stack: no depth of folders ends the program."""
-        stack = [self._enter(path, old, trust, os.lstat(path).st_dev)]
+        try:
+            device = os.lstat(path).st_dev
+        except OSError as error:
+            raise SourceError(f"{printable(path)} cannot be read ({error.strerror}).") from error
+        stack = [self._enter(path, old, trust, device)]
         while True:
             top = stack[-1]
             if top.next < len(top.subfolders):
@@ -447,7 +451,6 @@ class _Backup:
             if entry is not None:
                 writer.append(entry)
         content = writer.finish()
-        self.folder_count += 1
         return _Result(content, writer.size, writer.files, writer.folders, False)
 
     def _finish_subfolder(
@@ -579,7 +582,7 @@ class _Backup:
             device=status.st_dev if status.st_nlink > 1 else 0,
             links=status.st_nlink,
             special=status.st_rdev if kind in (tree.CHARACTER, tree.BLOCK) else 0,
-            xattrs=metadata.read_xattrs(path),
+            xattrs=self._xattrs(path, status, None),
         )
         if kind == tree.SYMLINK:
             try:
@@ -602,8 +605,8 @@ class _Backup:
         flags = 0
         content, size, changed = self._read_once(path, status)
         if changed:
-            content, size, changed = self._read_once(path, os.lstat(path))
-            entry = _restat(entry, path)
+            entry, status = _restat(entry, path)
+            content, size, changed = self._read_once(path, status)
         if changed:
             flags = tree.CHANGED_WHILE_READ
             self.inexact.append(path)
@@ -669,14 +672,14 @@ def _same_status(old: Entry, status: os.stat_result) -> bool:
     )
 
 
-def _restat(entry: Entry, path: bytes) -> Entry:
+def _restat(entry: Entry, path: bytes) -> tuple[Entry, os.stat_result]:
+    """Look at a file again; return its entry with what may have changed, and its status."""
     try:
         status = os.lstat(path)
     except OSError as error:
         raise SourceError(f"{printable(path)} vanished while it was read.") from error
-    return msgspec.structs.replace(
-        entry, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns, mode=stat.S_IMODE(status.st_mode)
-    )
+    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns, "inode": status.st_ino}
+    return msgspec.structs.replace(entry, mode=stat.S_IMODE(status.st_mode), **times), status
 
 
 def _user_name() -> str:

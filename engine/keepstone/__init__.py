@@ -22,14 +22,15 @@ from keepstone.events import Event, FileDone, Listener, Notice, Problem, Progres
 from keepstone.history.snapshot import Snapshot
 from keepstone.repo.keys import Credential, digits_text, new_digits, parse_digits, password
 from keepstone.sources.exclude import Exclusions
-from keepstone.work.backup import BackupOptions, BackupResult
+from keepstone.version import VERSION as __version__
+from keepstone.work.ahead import ScanAhead
+from keepstone.work.backup import BackupResult
 from keepstone.work.check import CheckResult
 from keepstone.work.client import Client, init
 from keepstone.work.client import open_client as open
+from keepstone.work.options import BackupOptions
 from keepstone.work.query import Change, Found, Listed, Stats
 from keepstone.work.restore import RestoreOptions, RestoreResult
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BackupOptions",
@@ -50,6 +51,7 @@ __all__ = [
     "Progress",
     "RestoreOptions",
     "RestoreResult",
+    "ScanAhead",
     "Snapshot",
     "Stats",
     "__version__",

@@ -169,17 +169,17 @@ def test_false_folder_records_never_reach_a_snapshot(tmp_path: Path) -> None:
         honest = index.folder
         wrong = honest(os.fsencode(source / "folder1"))
         assert wrong is not None
-        from keepstone.work import backup
+        from keepstone.work import folders
 
-        lie = backup._record_decoder.decode(wrong)
+        lie = folders._record_decoder.decode(wrong)
 
         def poisoned(path: bytes) -> bytes | None:
             kept = honest(path)
             if kept is None:
                 return None
-            record = backup._record_decoder.decode(kept)
-            return backup.encoding.encode(
-                backup.FolderRecord(record.digest, lie.content, lie.size, lie.files, lie.folders)
+            record = folders._record_decoder.decode(kept)
+            return folders.encoding.encode(
+                folders.FolderRecord(record.state, record.below, lie.content, lie.size, lie.files, lie.folders)
             )
 
         index.folder = poisoned  # type: ignore[method-assign]

@@ -20,7 +20,6 @@ import keepstone
 from keepstone.errors import SourceError
 from keepstone.sources import files
 
-KEY = bytes(range(32))
 OLD_NS = 1_600_000_000_123_456_789
 NOBODY = 65534
 ENGINE = os.path.dirname(os.path.dirname(keepstone.__file__))
@@ -31,8 +30,8 @@ def later() -> int:
     return time.time_ns() + 3_600_000_000_000
 
 
-def listing(folder: Path, now_ns: int | None = None, key: bytes = KEY) -> files.Listing:
-    return files.list_folder(os.fsencode(folder), key, later() if now_ns is None else now_ns)
+def listing(folder: Path, now_ns: int | None = None) -> files.Listing:
+    return files.list_folder(os.fsencode(folder), later() if now_ns is None else now_ns)
 
 
 def read_all(path: Path) -> bytes:
@@ -93,7 +92,7 @@ def test_what_is_no_folder_is_refused_with_its_path(tmp_path: Path, kind: str) -
 
 def test_messages_escape_names_that_are_not_text(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        files.list_folder(os.path.join(os.fsencode(tmp_path), b"\xff"), KEY, later())
+        files.list_folder(os.path.join(os.fsencode(tmp_path), b"\xff"), later())
     assert r"\xff" in caught.value.message
 
 
@@ -163,7 +162,7 @@ def test_an_unreadable_folder_and_file_are_source_errors(open_to_all: Path) -> N
     (open_to_all / "secret").write_bytes(b"x")
     (open_to_all / "secret").chmod(0)
     script = """
-for path, read in ((b"closed", lambda p: files.list_folder(p, bytes(32), 0)), (b"secret", files.open_file)):
+for path, read in ((b"closed", lambda p: files.list_folder(p, 0)), (b"secret", files.open_file)):
     try:
         read(os.path.join(os.fsencode(sys.argv[1]), path))
     except SourceError as error:
@@ -199,8 +198,20 @@ def test_reading_a_folder_does_not_change_its_fingerprint(folder: Path) -> None:
     assert listing(folder).fingerprint == before
 
 
-def test_another_key_gives_another_fingerprint(folder: Path) -> None:
-    assert listing(folder).fingerprint != listing(folder, key=bytes(32)).fingerprint
+def test_a_glance_sees_what_a_listing_sees(folder: Path) -> None:
+    found = listing(folder)
+    glance = files.glance(os.fsencode(folder), later())
+    assert glance is not None
+    assert glance.fingerprint == found.fingerprint
+    assert glance.subfolders == [(b"sub", os.lstat(folder / "sub").st_dev)]
+
+
+def test_there_is_no_glance_at_what_is_racy_large_or_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.glance(os.fsencode(folder), time.time_ns()) is None
+    assert files.glance(os.fsencode(folder / "a"), later()) is None
+    assert files.glance(os.fsencode(folder / "none"), later()) is None
+    monkeypatch.setattr(files, "GLANCE_MOST", 2)
+    assert files.glance(os.fsencode(folder), later()) is None
 
 
 def _swap_names(folder: Path) -> None:
@@ -266,7 +277,7 @@ class Status:
 
 
 def fingerprint(own: Status, names: list[bytes], stats: list[Status], now_ns: int = OLD_NS * 2) -> bytes | None:
-    return files._fingerprint(KEY, own, names, stats, now_ns)  # type: ignore[arg-type]  # see Status
+    return files._fingerprint(own, names, stats, now_ns)  # type: ignore[arg-type]  # see Status
 
 
 @pytest.mark.parametrize("field", FIELDS)

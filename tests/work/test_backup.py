@@ -131,7 +131,7 @@ def test_an_unchanged_folder_is_not_opened_file_by_file(
     place.backup([source])
     monkeypatch.setattr("keepstone.sources.files.open_file", lambda *_: pytest.fail("a file was opened"))
     monkeypatch.setattr(
-        "keepstone.work.backup._Backup._write_tree", lambda *_: pytest.fail("a folder was gone through")
+        "keepstone.work.folders.FolderWalk._write_tree", lambda *_: pytest.fail("a folder was gone through")
     )
     assert place.backup([source]).counts.files_new == 0
 

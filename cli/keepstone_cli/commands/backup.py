@@ -98,17 +98,18 @@ def command(
         stream=io.FileIO(0, closefd=False) if from_stdin else None,
     )
     output = settings.output()
-    with _open(settings, output, dry_run=dry_run) as repository:
+    unlock = _credential(settings, output, dry_run=dry_run)
+    with keepstone.ScanAhead(options) as ahead, open_repository(settings, unlock) as repository:
         try:
-            result = repository.backup(options, output.listen)
+            result = repository.backup(options, output.listen, ahead)
         finally:
             output.stop_meter()
     _report(output, result, options)
     return 3 if result.problems else 0
 
 
-def _open(settings: Settings, output: Output, *, dry_run: bool) -> keepstone.Client:
-    """Open the repository; the default one is created if there is none."""
+def _credential(settings: Settings, output: Output, *, dry_run: bool) -> keepstone.Credential:
+    """Return what unlocks the repository; the default one is created if there is none."""
     try:
         from keepstone.repo.repository import repository_id
         from keepstone.store import open_store
@@ -121,8 +122,8 @@ def _open(settings: Settings, output: Output, *, dry_run: bool) -> keepstone.Cli
         keepstone.init(place(settings), unlock, state=state_folder())
         output.note(f"Created your repository at {clean(place(settings))}.")
         output.note("Keep the password or key: without it the backups cannot be read by anyone.")
-        return open_repository(settings, unlock)
-    return open_repository(settings)
+        return unlock
+    return credential(settings)
 
 
 def _lines(file: str) -> list[bytes]:

@@ -1,8 +1,8 @@
 """Reading a folder and reading a file, fast, and without ever being led elsewhere.
 
-A folder is opened once and everything in it is looked at relative to that open folder. One keyed hash over all it shows
-(the fingerprint) says later whether anything in it has changed. Times say nothing while they are as young as the
-clock's grain: such a folder has no fingerprint.
+A folder is opened once and everything in it is looked at relative to that open folder. One hash over all it shows (the
+fingerprint, which leaves the process only sealed) says later whether anything in it has changed. Times say nothing
+while they are as young as the clock's grain: such a folder has no fingerprint.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from keepstone.errors import SourceError
 from keepstone.sources.metadata import printable, unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 RACY_NS = 20_000_000
@@ -30,6 +31,7 @@ COARSE_RACY_NS = 2_000_000_000
 SECOND_NS = 1_000_000_000
 
 READ_AHEAD_FROM = 1024 * 1024
+GLANCE_MOST = 20_000
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: if a FIFO or a device took the file's place, opening it returns at once, and it is refused below.
@@ -62,11 +64,10 @@ class Listing:
         or if the folder changed while it was listed."""
 
 
-def list_folder(path: bytes, key: bytes, now_ns: int) -> Listing:
+def list_folder(path: bytes, now_ns: int) -> Listing:
     """List a folder, names sorted bytewise.
 
     Args:
-        key: 32 secret bytes of the fingerprint.
         now_ns: the time, asked before this call.
 
     Raises:
@@ -78,10 +79,7 @@ def list_folder(path: bytes, key: bytes, now_ns: int) -> Listing:
         raise unreadable(path, error, "listed") from error
     try:
         own = os.fstat(fd)
-        # Encoding all names at once is ten times faster than each by itself; no name contains a slash.
-        joined = "/".join(os.listdir(fd)).encode(_ENCODING, _ERRORS)
-        names = joined.split(b"/") if joined else []
-        names.sort()
+        names = _names(fd)
         problems: list[tuple[bytes, SourceError]] = []
         look, whole = os.stat, True
         try:
@@ -93,7 +91,52 @@ def list_folder(path: bytes, key: bytes, now_ns: int) -> Listing:
         raise unreadable(path, error, "listed") from error
     finally:
         os.close(fd)
-    return Listing(path, names, stats, problems, _fingerprint(key, own, names, stats, now_ns) if whole else None)
+    return Listing(path, names, stats, problems, _fingerprint(own, names, stats, now_ns) if whole else None)
+
+
+class Glance:
+    """What a listing comes down to while nothing changes: a small part of its memory."""
+
+    __slots__ = ("fingerprint", "subfolders")
+
+    def __init__(self, fingerprint: bytes, subfolders: list[tuple[bytes, int]]) -> None:
+        self.fingerprint = fingerprint
+        self.subfolders = subfolders
+        """Their names, sorted, and their devices."""
+
+
+def glance(path: bytes, now_ns: int) -> Glance | None:
+    """Return the fingerprint and the sub-folders that `list_folder` would, in little memory.
+
+    None if the folder is large, or anything about it is racy or cannot be looked at.
+    """
+    subfolders: list[tuple[bytes, int]] = []
+
+    def look(names: list[bytes], fd: int) -> Iterator[os.stat_result]:
+        for name in names:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                subfolders.append((name, status.st_dev))
+            yield status
+
+    try:
+        fd = os.open(path, _FOLDER_FLAGS)
+        try:
+            own, names = os.fstat(fd), _names(fd)
+            found = None if len(names) > GLANCE_MOST else _fingerprint(own, names, look(names, fd), now_ns)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+    return None if found is None else Glance(found, subfolders)
+
+
+def _names(fd: int) -> list[bytes]:
+    # Encoding all names at once is ten times faster than each by itself; no name contains a slash.
+    joined = "/".join(os.listdir(fd)).encode(_ENCODING, _ERRORS)
+    names = joined.split(b"/") if joined else []
+    names.sort()
+    return names
 
 
 def _look_one_by_one(
@@ -114,10 +157,8 @@ def _look_one_by_one(
     return seen, stats, problems
 
 
-def _fingerprint(
-    key: bytes, own: os.stat_result, names: list[bytes], stats: list[os.stat_result], now_ns: int
-) -> bytes | None:
-    """Return the keyed hash over a folder and its entries; None if any of them is racy.
+def _fingerprint(own: os.stat_result, names: list[bytes], stats: Iterable[os.stat_result], now_ns: int) -> bytes | None:
+    """Return the hash over a folder and its entries; None if any of them is racy.
 
     Hashed are: the number of entries with the folder's own numbers; the numbers of each entry; the names, which contain
     no NUL, joined by NUL. So no two states of a folder share the bytes.
@@ -133,7 +174,7 @@ def _fingerprint(
             return None
         add(pack(modified, changed, s.st_size, s.st_mode, s.st_uid, s.st_gid, s.st_ino, s.st_nlink, s.st_rdev))
     add(b"\0".join(names))
-    return blake3(b"".join(parts), key=key).digest()
+    return blake3(b"".join(parts)).digest()
 
 
 def is_racy(status: os.stat_result, now_ns: int) -> bool:

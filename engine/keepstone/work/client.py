@@ -17,8 +17,10 @@ from keepstone.repo.repository import Repository, create_repository, open_reposi
 from keepstone.repo.writer import writing
 from keepstone.store import Store, open_store
 from keepstone.work import query
-from keepstone.work.backup import BackupOptions, BackupResult, backup
+from keepstone.work.ahead import ScanAhead
+from keepstone.work.backup import BackupResult, backup
 from keepstone.work.check import CheckResult, check
+from keepstone.work.options import BackupOptions
 from keepstone.work.restore import RestoreOptions, RestoreResult, restore
 
 
@@ -68,8 +70,13 @@ class Client:
 
     # Snapshots -------------------------------------------------------------------------------------------
 
-    def backup(self, options: BackupOptions, listener: events.Listener = events.ignore) -> BackupResult:
+    def backup(
+        self, options: BackupOptions, listener: events.Listener = events.ignore, ahead: ScanAhead | None = None
+    ) -> BackupResult:
         """Make a snapshot.
+
+        Args:
+            ahead: a scan for the same options, begun before the repository was opened.
 
         Raises:
             Locked: another process writes to the repository.
@@ -77,7 +84,7 @@ class Client:
             StoreError: the storage did not take it.
         """
         with self._writing():
-            return backup(self._repository, options, listener)
+            return backup(self._repository, options, listener, ahead)
 
     def snapshots(self) -> list[Snapshot]:
         """Return all snapshots, oldest first."""

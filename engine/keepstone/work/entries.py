@@ -1,0 +1,207 @@
+"""Everything of a folder but its sub-folders: is it unchanged, and if not, read it.
+
+What looks as it did in the parent snapshot is taken from there. Times say nothing while they are about as young as the
+parent, so such a file is read again. A file that changes while it is read is read once more, then marked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+
+import msgspec
+
+from keepstone.errors import SourceError
+from keepstone.history import tree
+from keepstone.history.content import ContentWriter
+from keepstone.history.tree import Entry, printable
+from keepstone.repo.repository import Repository
+from keepstone.sources import files, metadata, sqlite
+from keepstone.work.options import BackupOptions
+from keepstone.work.tally import Tally
+
+LINKS_REMEMBERED = 200_000
+RACY_NS = 50_000_000
+
+Databases = dict[bytes, tuple[bytes, int]]
+"""Recipe and size of the images of the live databases of a folder, by name."""
+
+KINDS = {
+    stat.S_IFREG: tree.FILE,
+    stat.S_IFLNK: tree.SYMLINK,
+    stat.S_IFIFO: tree.FIFO,
+    stat.S_IFCHR: tree.CHARACTER,
+    stat.S_IFBLK: tree.BLOCK,
+    stat.S_IFSOCK: tree.SOCKET,
+}
+
+
+class EntryReader:
+    """Makes entries of what stands in folders."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        content: ContentWriter,
+        options: BackupOptions,
+        tally: Tally,
+        parent_ns: int | None,
+    ) -> None:
+        """Args:
+        parent_ns: the time of the parent snapshot; None without one.
+        """
+        self._repository, self._content, self._options, self._tally = repository, content, options, tally
+        self._racy_ns = 0 if parent_ns is None else parent_ns - RACY_NS
+        self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
+
+    def entry(
+        self, name: bytes, path: bytes, status: os.stat_result, old: Entry | None, databases: Databases
+    ) -> Entry | None:
+        """Return the entry of anything but a folder, its content stored; None if it cannot be read."""
+        if old is not None and name not in databases and not old.flags and self._unchanged(old, status):
+            self._tally.reuse(1, old.size)
+            return old
+        try:
+            entry = self._read(name, path, status, databases)
+        except SourceError as error:
+            self._tally.problem(path, error)
+            return None
+        self._tally.done(path, entry, old)
+        return entry
+
+    def xattrs(self, path: bytes, status: os.stat_result, old: Entry | None) -> list[tuple[bytes, bytes]]:
+        """Return extended attributes, those of the old entry if nothing has changed."""
+        if old is not None and self._unchanged(old, status):
+            return old.xattrs
+        try:
+            return metadata.read_xattrs(path)
+        except SourceError as error:
+            self._tally.problem(path, error)
+            return []
+
+    def live_databases(self, folder: bytes, names: Sequence[bytes]) -> Databases:
+        """Store an image of every live database of a folder.
+
+        What belongs to a database with an image (its log or journal) is in the image, and not stored by itself.
+        """
+        found: Databases = {}
+        beside = [name for name in names if name.endswith((b"-wal", b"-journal"))]
+        known = set(names) if beside else set()
+        for base in sorted({name.rsplit(b"-", 1)[0] for name in beside} & known):
+            path = os.path.join(folder, base)
+            excluded = self._options.exclusions is not None and self._options.exclusions.excluded(path, False)
+            stored = None if excluded or not sqlite.needs_image(path) else self._read_database(path)
+            if stored is not None:
+                found[base] = stored
+        return found
+
+    def _unchanged(self, old: Entry, status: os.stat_result) -> bool:
+        """Return whether an entry is as the parent snapshot has it, and its times would show if it were not."""
+        return (
+            _same_status(old, status)
+            and status.st_mtime_ns < self._racy_ns
+            and status.st_ctime_ns < self._racy_ns
+            and not self._options.force
+        )
+
+    def _read(self, name: bytes, path: bytes, status: os.stat_result, databases: Databases) -> Entry:
+        kind = KINDS.get(stat.S_IFMT(status.st_mode))
+        if kind is None:
+            raise SourceError(f"{printable(path)} is of a kind that cannot be stored.")
+        entry = Entry(
+            name=name,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            user=metadata.user_name(status.st_uid),
+            group=metadata.group_name(status.st_gid),
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+            device=status.st_dev if status.st_nlink > 1 else 0,
+            links=status.st_nlink,
+            special=status.st_rdev if kind in (tree.CHARACTER, tree.BLOCK) else 0,
+            xattrs=self.xattrs(path, status, None),
+        )
+        if kind == tree.SYMLINK:
+            try:
+                return msgspec.structs.replace(entry, target=os.readlink(path), size=0)
+            except OSError as error:
+                raise SourceError(f"{printable(path)} cannot be read ({error.strerror}).") from error
+        if kind != tree.FILE:
+            return entry
+        if name in databases:
+            content, size = databases[name]
+            return msgspec.structs.replace(entry, content=content, size=size, flags=tree.DATABASE_IMAGE)
+        return self._read_file(entry, path, status)
+
+    def _read_file(self, entry: Entry, path: bytes, status: os.stat_result) -> Entry:
+        linked = self._links.get((status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
+        if linked is not None:
+            content, size, flags = linked
+            self._tally.read(size)
+            return msgspec.structs.replace(entry, content=content, size=size, flags=flags)
+        flags = 0
+        content, size, changed = self._read_once(path, status)
+        if changed:
+            entry, status = _look_again(entry, path)
+            content, size, changed = self._read_once(path, status)
+        if changed:
+            flags = tree.CHANGED_WHILE_READ
+            self._tally.inexact.append(path)
+            self._tally.notice("The file changed while it was read, twice; what was stored may mix two states.", path)
+        if status.st_nlink > 1 and len(self._links) < LINKS_REMEMBERED:
+            self._links[status.st_dev, status.st_ino] = (content, size, flags)
+        return msgspec.structs.replace(entry, content=content, size=size, flags=flags)
+
+    def _read_once(self, path: bytes, status: os.stat_result) -> tuple[bytes, int, bool]:
+        """Store a file's content; return its recipe, its length, and whether the file changed meanwhile."""
+        with files.open_file(path) as reader:
+            extents = reader.extents()
+            if len(extents) == 1 and extents[0] == (0, reader.size):
+                # A length of 0 may be a lie (files under /proc), so such a file is read to its end.
+                content, size = self._content.write(reader, size=reader.size or None, progress=self._tally.read)
+            else:
+                content, size = self._content.write(
+                    reader, extents, reader.seek, reader.size, progress=self._tally.read
+                )
+            return content, size, reader.changed(status)
+
+    def _read_database(self, path: bytes) -> tuple[bytes, int] | None:
+        """Store a consistent image of a live database; None if that is not possible."""
+        try:
+            with sqlite.open_image(path, os.fsencode(self._repository.scratch_folder())) as image:
+                content, size = self._content.write(image, progress=self._tally.read)
+        except SourceError as error:
+            self._tally.notice(
+                f"The live database is stored as plain files, which may mix two states ({error.message})", path
+            )
+            self._tally.inexact.append(path)
+            return None
+        self._tally.databases.append(path)
+        return content, size
+
+
+def _same_status(old: Entry, status: os.stat_result) -> bool:
+    """Return whether an entry's times, inode, links and size are what `lstat` shows now."""
+    kind = KINDS.get(stat.S_IFMT(status.st_mode), tree.FOLDER)
+    return (
+        old.kind == kind
+        and old.mtime_ns == status.st_mtime_ns
+        and old.ctime_ns == status.st_ctime_ns
+        and old.inode == status.st_ino
+        and (kind != tree.FILE or old.size == status.st_size)
+        and old.links == (status.st_nlink if kind != tree.FOLDER else 1)
+    )
+
+
+def _look_again(entry: Entry, path: bytes) -> tuple[Entry, os.stat_result]:
+    """Return the entry of a changed file with what may have changed but its content, and its status."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise SourceError(f"{printable(path)} vanished while it was read.") from error
+    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns, "inode": status.st_ino}
+    return msgspec.structs.replace(entry, mode=stat.S_IMODE(status.st_mode), **times), status

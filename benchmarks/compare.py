@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,7 @@ class Results:
         print(f"{step}, {tool}: {sample.wall:.2f} s, {sample.processor:.2f} s CPU, {sample.peak:.0f} MiB", flush=True)
 
 
-class Tool:
+class Tool(ABC):
     """A way to save folders and get them back. Subclasses give the command lines."""
 
     name = ""
@@ -60,15 +61,15 @@ class Tool:
     def version(self) -> str:
         return _output([*self.program, "version"], self.environment)
 
-    def init(self, repository: Path) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def init(self, repository: Path) -> list[str]: ...
 
-    def backup(self, repository: Path, sources: Sequence[Path]) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def backup(self, repository: Path, sources: Sequence[Path]) -> list[str]: ...
 
+    @abstractmethod
     def restore(self, repository: Path, target: Path) -> list[str]:
         """Return the command line; it runs in the empty folder `target`."""
-        raise NotImplementedError
 
 
 class Keepstone(Tool):

@@ -1,7 +1,7 @@
 """Completion of snapshot ids.
 
-It must answer at once and cannot ask for a password, so ids come from a small file that the last `snapshots` or
-`backup` left in the cache folder; it holds short ids only.
+It must answer at once and cannot ask for a password, so ids come from a small file that the last `snapshots` left in
+the cache folder; it holds short ids only.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def decode(decoder: msgspec.msgpack.Decoder[T], data: bytes | memoryview, name: 
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unsupported(f"{name} holds a record that this version of Keepstone cannot read ({error}).") from error
+        raise Unsupported(name, f"holds a record that this version of Keepstone cannot read ({error})") from error
 
 
 def padme(length: int) -> int:

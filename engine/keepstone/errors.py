@@ -114,14 +114,15 @@ class WrongPassword(KeepstoneError):
 
 
 class Unsupported(KeepstoneError):
-    """Something was written by a newer Keepstone than this one."""
+    """Something was written by a newer Keepstone than this one. `object_name` tells which object."""
 
     kind = "unsupported"
     remedy = "Install a newer version of Keepstone."
 
-    def __init__(self, message: str, object_name: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, object_name: str, what: str) -> None:
+        super().__init__(f"{object_name} {what}.")
         self.object_name = object_name
+        self.what = what
 
 
 class Damaged(KeepstoneError):

@@ -44,7 +44,7 @@ def aead(algorithm: int, key: bytes, name: str = "An object") -> AESGCM | ChaCha
         return AESGCM(key)
     if algorithm == CHACHA20_POLY1305:
         return ChaCha20Poly1305(key)
-    raise Unsupported(f"{name} is encrypted with algorithm {algorithm}, which this version does not know.")
+    raise Unsupported(name, f"is encrypted with algorithm {algorithm}, which this version does not know")
 
 
 def random_bytes(length: int) -> bytes:
@@ -92,7 +92,7 @@ def unpad(plaintext: bytes, name: str) -> bytes:
     """Return the body of a padded plaintext."""
     (length,) = _LENGTH.unpack_from(plaintext)
     if length > len(plaintext) - _LENGTH.size:
-        raise Unsupported(f"{name} states a length beyond its end.")
+        raise Unsupported(name, "states a length beyond its end")
     return plaintext[_LENGTH.size : _LENGTH.size + length]
 
 

@@ -6,10 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import click
 import pytest
 
+import keepstone
 import keepstone_cli
 from cli.conftest import Shared
 from cli.harness import Box, installed
@@ -108,6 +111,7 @@ def test_without_a_cache_nothing_is_left_behind(ready: Box) -> None:
     shutil.rmtree(ready.home / ".cache", ignore_errors=True)
     ready.run("--no-cache", "backup", "f")
     assert ready.run("cat", f"latest:{ready.work}/f", "--no-cache").stdout == b"f"
+    ready.run("--no-cache", "snapshots")
     assert not (ready.home / ".cache").exists()
 
 
@@ -117,3 +121,8 @@ def test_progress_on_a_terminal_goes_away(ready: Box) -> None:
     assert terminal.end() == 0
     assert b"snapshot " in terminal.seen
     assert b"files" in terminal.seen
+
+
+def test_the_version_is_the_same_wherever_it_is_said() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == keepstone.__version__ == keepstone_cli.__version__

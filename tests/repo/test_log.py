@@ -196,7 +196,7 @@ def test_damaged_state_is_forgotten_not_fatal(history: tuple[Place, list[dict[st
 
 
 def test_the_errors_say_what_to_do() -> None:
-    for error in (Rollback("x."), Locked("x."), Unsupported("x.")):
+    for error in (Rollback("x."), Locked("x."), Unsupported("x", "y")):
         assert isinstance(error, KeepstoneError)
         assert error.remedy.endswith(".")
 

@@ -380,7 +380,7 @@ def test_a_live_database_is_stored_as_one_consistent_image(tmp_path: Path) -> No
         assert restored.execute("SELECT count(*) FROM message").fetchone() == (200,)
     writer.execute("ROLLBACK")
     writer.close()
-    assert not [p for p in (tmp_path / "state" / "scratch").rglob("*") if p.is_file()], "nothing is left behind"
+    assert not list((tmp_path / "state").rglob(".keepstone-image*")), "nothing is left behind"
 
 
 def test_a_database_under_constant_writing_is_consistent(tmp_path: Path) -> None:
@@ -534,7 +534,7 @@ def test_a_database_without_an_image_is_stored_with_its_log(tmp_path: Path, monk
 def test_what_a_killed_run_left_in_the_scratch_folder_is_removed(tmp_path: Path, source: Path) -> None:
     place = Place(tmp_path).init()
     with place.open() as client:
-        left = Path(client._repository.scratch_folder()) / "image-of-a-killed-run"
+        left = Path(client._repository.state.scratch_folder()) / "image-of-a-killed-run"
         left.write_bytes(b"plaintext")
     place.backup([source])
     assert not left.exists()

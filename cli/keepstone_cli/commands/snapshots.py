@@ -25,7 +25,8 @@ def command(settings: Settings, tags: tuple[str, ...], host: str, latest: int) -
     output = settings.output()
     with open_repository(settings) as repository:
         known = repository.snapshots()
-        keep_ids([snapshot.id.hex()[:8] for snapshot in known])
+        if not settings.no_cache:
+            keep_ids([snapshot.id.hex()[:8] for snapshot in known])
         found = [
             snapshot for snapshot in known if set(tags) <= set(snapshot.body.tags) and host in ("", snapshot.body.host)
         ]

@@ -99,10 +99,10 @@ def pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]:
         yield from _unpack(rest[0], name)
     elif kind == INDIRECT and len(rest) == 2 and isinstance(rest[0], int) and isinstance(rest[1], bytes):
         if not 1 <= rest[0] <= MAX_DEPTH:
-            raise Unsupported(f"{name} has a recipe of depth {rest[0]}, more than the format allows.")
+            raise Unsupported(name, f"has a recipe of depth {rest[0]}, more than the format allows")
         yield from _indirect(rest[0], iter([rest[1]]), reader, name)
     else:
-        raise Unsupported(f"{name} has a recipe of kind {kind}, which this version of Keepstone does not know.")
+        raise Unsupported(name, f"has a recipe of kind {kind}, which this version of Keepstone does not know")
 
 
 def chunks_of_recipe(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[ChunkId]:
@@ -135,16 +135,16 @@ def read_all(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[bytes]:
         else:
             data = reader.read_chunk(piece.chunk)
             if len(data) != piece.length:
-                raise Unsupported(f"{name} has a recipe whose lengths do not fit its chunks.")
+                raise Unsupported(name, "has a recipe whose lengths do not fit its chunks")
             yield data
 
 
 def _expression(recipe: bytes, name: str) -> tuple[int, list[object]]:
     if len(recipe) > MAX_RECIPE:
-        raise Unsupported(f"{name} has a recipe longer than the format allows.")
+        raise Unsupported(name, "has a recipe longer than the format allows")
     value = encoding.decode(_decoder, recipe, name)
     if not value or not isinstance(value[0], int):
-        raise Unsupported(f"{name} has a recipe that this version of Keepstone does not know.")
+        raise Unsupported(name, "has a recipe that this version of Keepstone does not know")
     return value[0], value[1:]
 
 
@@ -166,17 +166,17 @@ def _whole_pieces(bodies: Iterator[bytes], name: str) -> Iterator[bytes]:
         yield rest[:whole]
         rest = rest[whole:]
     if rest:
-        raise Unsupported(f"{name} has a recipe that is cut off.")
+        raise Unsupported(name, "has a recipe that is cut off")
 
 
 def _unpack(body: bytes, name: str) -> Iterator[Piece]:
     if len(body) % PIECE.size:
-        raise Unsupported(f"{name} has a recipe that is cut off.")
+        raise Unsupported(name, "has a recipe that is cut off")
     return _unpack_some(body, name)
 
 
 def _unpack_some(body: bytes, name: str) -> Iterator[Piece]:
     for chunk, length in PIECE.iter_unpack(body):
         if chunk != HOLE and not 0 < length <= MAX_CHUNK:
-            raise Unsupported(f"{name} has a recipe with a chunk of {length} bytes, more than the format allows.")
+            raise Unsupported(name, f"has a recipe with a chunk of {length} bytes, more than the format allows")
         yield Piece(ChunkId(chunk), length)

@@ -79,10 +79,10 @@ def read_snapshots(view: LogView, keys: SubKeys) -> tuple[list[Snapshot], list[U
         try:
             body = encoding.decode(_decoder, entry.record.body, name)
         except Unsupported as error:
-            unsupported.append(Unsupported(error.message, name))
+            unsupported.append(error)
             continue
         if body.version != layout.VERSION:
-            unsupported.append(Unsupported(f"{name} is a snapshot of version {body.version}.", name))
+            unsupported.append(Unsupported(name, f"is a snapshot of version {body.version}"))
             continue
         found.append(Snapshot(snapshot_id(keys.chunk_id, entry.record.body), body))
     return sorted(found, key=lambda snapshot: snapshot.body.time_ns), unsupported

@@ -119,7 +119,7 @@ def read_tree(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Entry]:
         while at + _LENGTH.size <= len(rest):
             (length,) = _LENGTH.unpack_from(rest, at)
             if length > MAX_ENTRY:
-                raise Unsupported(f"{name} has an entry of {length} bytes, more than the format allows.")
+                raise Unsupported(name, f"has an entry of {length} bytes, more than the format allows")
             if at + _LENGTH.size + length > len(rest):
                 break
             entry = encoding.decode(_decoder, rest[at + _LENGTH.size : at + _LENGTH.size + length], name)
@@ -129,14 +129,14 @@ def read_tree(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Entry]:
             at += _LENGTH.size + length
         rest = rest[at:]
     if rest:
-        raise Unsupported(f"{name} has a tree that is cut off.")
+        raise Unsupported(name, "has a tree that is cut off")
 
 
 def _check(entry: Entry, last: bytes | None, name: str) -> None:
     if not valid_name(entry.name) or (last is not None and entry.name <= last):
-        raise Unsupported(f"{name} has an entry whose name is not allowed in a folder.")
+        raise Unsupported(name, "has an entry whose name is not allowed in a folder")
     if entry.kind not in KINDS:
-        raise Unsupported(f"{name} has an entry of kind {entry.kind!r}, which this version does not know.")
+        raise Unsupported(name, f"has an entry of kind {entry.kind!r}, which this version does not know")
 
 
 def valid_name(name: bytes) -> bool:

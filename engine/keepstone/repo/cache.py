@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -427,8 +426,3 @@ def is_remote(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool
 
 def _unescape(field: str) -> str:
     return field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
-
-
-def remove_cache(folder: Path) -> None:
-    """Remove all local indexes under a cache folder."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -79,17 +79,15 @@ def parse_header(data: Buffer, kind: int, name: str, repository: RepositoryId | 
     if magic != MAGIC:
         raise Damaged(name, "it does not begin as an object of Keepstone")
     if version != VERSION or zero != 0:
-        raise Unsupported(
-            f"{name} is written in format {version}; this version of Keepstone knows format {VERSION}.", name
-        )
+        raise Unsupported(name, f"is written in format {version}; this version of Keepstone knows format {VERSION}")
     if found != kind:
         raise Damaged(name, f"it is a {KIND_NAMES.get(found, 'strange')} object where a {KIND_NAMES[kind]} belongs")
     if repository is not None and owner != repository:
         raise Damaged(name, "it belongs to another repository")
     if epoch != 0:
-        raise Unsupported(f"{name} uses key epoch {epoch}, which this version of Keepstone does not know.", name)
+        raise Unsupported(name, f"uses key epoch {epoch}, which this version of Keepstone does not know")
     if algorithm not in sealing.ALGORITHMS.values():
-        raise Unsupported(f"{name} is encrypted with algorithm {algorithm}, which this version does not know.", name)
+        raise Unsupported(name, f"is encrypted with algorithm {algorithm}, which this version does not know")
     return Header(found, algorithm, RepositoryId(owner), epoch)
 
 
@@ -187,5 +185,5 @@ def open_config(data: bytes, keys: SubKeys) -> Config:
     body = sealing.unseal(keys.config, header.algorithm, data[:HEADER_LENGTH], sealed, CONFIG_NAME)
     config = encoding.decode(_config_decoder, body, CONFIG_NAME)
     if config.version != VERSION or config.features or config.chunker.algorithm not in CHUNKERS:
-        raise Unsupported("This repository uses features that this version of Keepstone does not know.")
+        raise Unsupported(CONFIG_NAME, "asks for features that this version of Keepstone does not know")
     return config

@@ -64,8 +64,8 @@ def open_index(stored: bytes, name: str, keys: SubKeys, repository: RepositoryId
     )
     record = encoding.decode(_decoder, body, name)
     if record.version != layout.VERSION:
-        raise Unsupported(f"{name} is an index of version {record.version}.")
+        raise Unsupported(name, f"is an index of version {record.version}")
     for row in record.packs:
         if len(row.pack) != ID_LENGTH:
-            raise Unsupported(f"{name} names a pack in a way this version does not know.")
+            raise Unsupported(name, "names a pack in a way this version does not know")
         yield parse_directory(row.directory, PackId(row.pack), row.size)

@@ -213,7 +213,7 @@ def parse_keyslot(data: bytes, repository: RepositoryId, name: str) -> Keyslot:
 
 def _check_parameters(clear: Clear, name: str) -> None:
     if clear.version != layout.VERSION or clear.kind not in (PASSWORD, DIGITS):
-        raise Unsupported(f"{name} is a kind of keyslot that this version of Keepstone does not know.", name)
+        raise Unsupported(name, "is a kind of keyslot that this version of Keepstone does not know")
     if len(clear.salt) != 32 or layout.keyslot_name(KeyslotId(clear.slot)) != name or len(clear.slot) != 16:
         raise Damaged(name, "its parameters do not fit it")
     if clear.kind == DIGITS:

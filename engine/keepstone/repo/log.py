@@ -144,7 +144,7 @@ def open_record(
     signed = encoding.decode(_signed_decoder, body, name)
     record = encoding.decode(_record_decoder, signed.record, name)
     if record.version != layout.VERSION:
-        raise Unsupported(f"{name} is a record of version {record.version}.")
+        raise Unsupported(name, f"is a record of version {record.version}")
     if record.writer != writer or record.sequence != sequence or writer_id(record.public_key) != writer:
         raise Damaged(name, "it says that it belongs elsewhere")
     if verify:

@@ -190,7 +190,7 @@ def open_envelope(data: Buffer, keys: SubKeys, repository: RepositoryId, name: s
         raise Damaged(name, "its header is cut off")
     kind, length = _ENVELOPE.unpack_from(data, layout.HEADER_LENGTH)
     if kind != EPOCH_ENVELOPE or length != _ENVELOPE_BODY:
-        raise Unsupported(f"{name} has a key envelope of kind {kind}, which this version of Keepstone does not know.")
+        raise Unsupported(name, f"has a key envelope of kind {kind}, which this version of Keepstone does not know")
     view = memoryview(data)
     at = layout.HEADER_LENGTH + _ENVELOPE.size
     salt, wrapped = (
@@ -243,7 +243,7 @@ def open_directory(
     (length,) = _DESCRIPTOR.unpack(descriptor)
     start = size - TRAILER_LENGTH - length
     if not sealing.TAG_LENGTH < length <= layout.MAX_DIRECTORY or start < PACK_HEADER_LENGTH:
-        raise Unsupported(f"{name} states a directory of {length} bytes.")
+        raise Unsupported(name, f"states a directory of {length} bytes")
     if start < first:
         aligned = start - start % layout.READ_ALIGNMENT
         more = read(aligned, first - aligned)
@@ -259,13 +259,13 @@ def parse_directory(record: bytes, pack: PackId, size: int, length: int | None =
     name = layout.pack_name(pack)
     found = encoding.decode(_directory_decoder, record, name)
     if found.version != layout.VERSION or len(found.frames) > layout.MAX_FRAMES or len(found.padding) != 4:
-        raise Unsupported(f"{name} has a directory that this version of Keepstone cannot read.")
+        raise Unsupported(name, "has a directory that this version of Keepstone cannot read")
     for row in found.frames:
         chunks = len(row.ids) // ID_LENGTH
         if len(row.ids) % ID_LENGTH or len(row.lengths) != chunks * 4 or not 0 < chunks <= layout.MAX_CHUNKS_IN_FRAME:
-            raise Unsupported(f"{name} has a directory whose frames do not fit the format.")
+            raise Unsupported(name, "has a directory whose frames do not fit the format")
         if not sealing.TAG_LENGTH <= row.stored <= layout.MAX_FRAME + sealing.TAG_LENGTH:
-            raise Unsupported(f"{name} has a frame of {row.stored} bytes, more than the format allows.")
+            raise Unsupported(name, f"has a frame of {row.stored} bytes, more than the format allows")
     offsets = list(accumulate((row.stored for row in found.frames), initial=PACK_HEADER_LENGTH))
     end = offsets.pop() + _LENGTH.unpack(found.padding)[0]
     if end + len(record) + sealing.TAG_LENGTH + TRAILER_LENGTH != size:
@@ -303,10 +303,10 @@ def frame_size(directory: Directory, ordinal: int) -> int:
     row = directory.frames[ordinal]
     name = layout.pack_name(directory.pack)
     if row.method not in (RAW, ZSTD, DELTA):
-        raise Unsupported(f"{name} has a frame of method {row.method}, which this version of Keepstone does not know.")
+        raise Unsupported(name, f"has a frame of method {row.method}, which this version of Keepstone does not know")
     size = sum(frame_lengths(row))
     if size > layout.MAX_FRAME:
-        raise Unsupported(f"{name} has a frame of {size} bytes, more than the format allows.")
+        raise Unsupported(name, f"has a frame of {size} bytes, more than the format allows")
     return size
 
 

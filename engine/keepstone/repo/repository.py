@@ -6,7 +6,6 @@ own directory; the chunk is verified against its id on every read.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -164,17 +163,6 @@ class Repository:
         """Return the receipt of a log record."""
         return log.receipt(self.keys, head)
 
-    def scratch_folder(self) -> str:
-        """Return a private folder for short-lived files of this run."""
-        folder = self.state_folder / "scratch" / self.id.hex()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return str(folder)
-
-    def clean_scratch(self) -> None:
-        """Remove images that a killed run left in the scratch folder; the caller is the only writer."""
-        for left in (self.state_folder / "scratch" / self.id.hex()).glob("*"):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-
     def reset_index(self) -> None:
         """Throw the local index away."""
         self._cache.reset()
@@ -286,7 +274,7 @@ class Repository:
     def _read_bases(self, bases: bytes, depth: int, name: str) -> bytes:
         """Return the bytes of a delta frame's base chunks, which stand in frames that are not deltas themselves."""
         if depth > 0 or len(bases) % ID_LENGTH or len(bases) > 1024 * ID_LENGTH:
-            raise Unsupported(f"{name} has delta frames nested deeper than the format allows.")
+            raise Unsupported(name, "has delta frames nested deeper than the format allows")
         found = []
         for at in range(0, len(bases), ID_LENGTH):
             chunk = ChunkId(bases[at : at + ID_LENGTH])
@@ -296,7 +284,7 @@ class Repository:
                 raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
             directory, cipher = confirmed
             if directory.frames[place.ordinal].method == pack.DELTA:
-                raise Unsupported(f"{name} has delta frames nested deeper than the format allows.")
+                raise Unsupported(name, "has delta frames nested deeper than the format allows")
             found.append(self._cut_out(directory, place, self._frame(directory, cipher, place.ordinal, 1), chunk))
         return b"".join(found)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,7 @@ class State:
         Raises:
             Locked: another process holds it.
         """
-        self._make_folder()
+        self._make_folder(self.folder)
         try:
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -130,6 +131,20 @@ class State:
         finally:
             os.close(handle)
 
+    # Short-lived files -----------------------------------------------------------------------------------
+
+    def scratch_folder(self) -> Path:
+        """Return a private folder for short-lived files of this run.
+
+        Raises:
+            KeepstoneError: it cannot be made.
+        """
+        return self._make_folder(self.folder / "scratch")
+
+    def clean_scratch(self) -> None:
+        """Remove what a killed run left in the scratch folder; the caller is the only writer."""
+        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+
     # Files -----------------------------------------------------------------------------------------------
 
     def _bound(self, name: str) -> bytes:
@@ -148,20 +163,21 @@ class State:
     def _write(self, name: str, body: bytes) -> None:
         sealed = sealing.seal(self._keys.state, sealing.AES_256_GCM, self._bound(name), body)
         try:
-            self._make_folder()
+            self._make_folder(self.folder)
             replace_file(self._files, str(self.folder / name), sealed)
         except StoreError as error:
             raise KeepstoneError(
                 f"The state folder {self.folder} cannot be written ({error.message})", _STATE_REMEDY
             ) from error
 
-    def _make_folder(self) -> None:
+    def _make_folder(self, folder: Path) -> Path:
         try:
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         except OSError as error:
             raise KeepstoneError(
-                f"The state folder {self.folder} cannot be made ({error.strerror}).", _STATE_REMEDY
+                f"The state folder {folder} cannot be made ({error.strerror}).", _STATE_REMEDY
             ) from error
+        return folder
 
 
 _STATE_REMEDY = "Make the folder writable, or name another one in KEEPSTONE_STATE_DIR."

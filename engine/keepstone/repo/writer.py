@@ -251,7 +251,7 @@ def append_record(
     unknown = repository.log.unknown_kind()
     if unknown is not None:
         raise Unsupported(
-            f"This repository holds a record of kind {unknown!r}; this version may read it but not write."
+            "This repository", f"holds a record of kind {unknown!r}; this version may read it but not write"
         )
     writer, signer = repository.state.writer()
     if any(damage.object_name.startswith(f"log/{writer.hex()}/") for damage in repository.log.damaged):

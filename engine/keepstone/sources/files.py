@@ -64,6 +64,30 @@ class Listing:
         or if the folder changed while it was listed."""
 
 
+def look(path: bytes, *, through_links: bool = False) -> os.stat_result:
+    """Return what `lstat` tells of a path, or `stat` if links are to be followed.
+
+    Raises:
+        SourceError: it is not there, or cannot be looked at.
+    """
+    try:
+        return os.stat(path, follow_symlinks=through_links)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def link_target(path: bytes) -> bytes:
+    """Return the target of a symbolic link.
+
+    Raises:
+        SourceError: it cannot be read, or is no link any more.
+    """
+    try:
+        return os.readlink(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def list_folder(path: bytes, now_ns: int) -> Listing:
     """List a folder, names sorted bytewise.
 

@@ -7,10 +7,10 @@ unchanged: of each folder its fingerprint is kept and compared with the local in
 
 from __future__ import annotations
 
-import os
 import threading
 
 from keepstone.clock import SYSTEM, Clock
+from keepstone.errors import SourceError
 from keepstone.sources import files
 from keepstone.work.options import BackupOptions
 
@@ -54,11 +54,11 @@ class ScanAhead:
             if self._options.stream is None and not self._options.force:
                 for source in sorted(self._options.sources):
                     self._look_below(source)
-        except (OSError, MemoryError):
+        except (SourceError, MemoryError):
             pass  # The backup itself meets it again and says so.
 
     def _look_below(self, source: bytes) -> None:
-        device = os.lstat(source).st_dev
+        device = files.look(source).st_dev
         waiting = [source]
         while waiting and len(self._glances) < MOST_FOLDERS and not self._stopped.is_set():
             path = waiting.pop()

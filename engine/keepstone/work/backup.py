@@ -29,7 +29,7 @@ from keepstone.repo import format as layout
 from keepstone.repo.log import SNAPSHOT
 from keepstone.repo.repository import Repository
 from keepstone.repo.writer import Writer, writing
-from keepstone.sources import sqlite
+from keepstone.sources import files, sqlite
 from keepstone.version import VERSION
 from keepstone.work.ahead import ScanAhead
 from keepstone.work.entries import EntryReader
@@ -189,9 +189,9 @@ class _Backup:
 
     def _store_root_entry(self, name: bytes, path: bytes, node: _Node, old: Entry | None) -> Entry | None:
         try:
-            status = os.lstat(path) if node is None else os.stat(path)
-        except OSError as error:
-            self.tally.problem(path, SourceError(f"{printable(path)} cannot be read ({error.strerror})."))
+            status = files.look(path, through_links=node is not None)
+        except SourceError as error:
+            self.tally.problem(path, error)
             return None
         if node is None and not stat.S_ISDIR(status.st_mode):
             folder, base = os.path.split(path)

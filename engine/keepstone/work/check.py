@@ -97,10 +97,8 @@ class _Check:
         return self.result
 
     def _find(self, error: KeepstoneError, name: str = "") -> None:
-        if isinstance(error, Damaged):
+        if isinstance(error, Damaged | Unsupported):
             finding = Finding(error.object_name, error.what, error.kind)
-        elif isinstance(error, Unsupported) and error.object_name:
-            finding = Finding(error.object_name, error.message, error.kind)
         else:
             finding = Finding(name, error.message, error.kind)
         if finding not in self.result.findings:

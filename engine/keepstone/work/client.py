@@ -187,7 +187,7 @@ class _Exclusive:
         self._lock.__enter__()
         try:
             self._repository.store.clean_temporary()
-            self._repository.clean_scratch()
+            self._repository.state.clean_scratch()
             self._repository.load_log()
         except BaseException:
             self._lock.__exit__(None, None, None)

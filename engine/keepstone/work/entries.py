@@ -126,10 +126,7 @@ class EntryReader:
             xattrs=self.xattrs(path, status, None),
         )
         if kind == tree.SYMLINK:
-            try:
-                return msgspec.structs.replace(entry, target=os.readlink(path), size=0)
-            except OSError as error:
-                raise SourceError(f"{printable(path)} cannot be read ({error.strerror}).") from error
+            return msgspec.structs.replace(entry, target=files.link_target(path), size=0)
         if kind != tree.FILE:
             return entry
         if name in databases:
@@ -172,7 +169,7 @@ class EntryReader:
     def _read_database(self, path: bytes) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
         try:
-            with sqlite.open_image(path, os.fsencode(self._repository.scratch_folder())) as image:
+            with sqlite.open_image(path, os.fsencode(self._repository.state.scratch_folder())) as image:
                 content, size = self._content.write(image, progress=self._tally.read)
         except SourceError as error:
             self._tally.notice(
@@ -199,9 +196,6 @@ def _same_status(old: Entry, status: os.stat_result) -> bool:
 
 def _look_again(entry: Entry, path: bytes) -> tuple[Entry, os.stat_result]:
     """Return the entry of a changed file with what may have changed but its content, and its status."""
-    try:
-        status = os.lstat(path)
-    except OSError as error:
-        raise SourceError(f"{printable(path)} vanished while it was read.") from error
+    status = files.look(path)
     times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns, "inode": status.st_ino}
     return msgspec.structs.replace(entry, mode=stat.S_IMODE(status.st_mode), **times), status

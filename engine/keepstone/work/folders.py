@@ -21,7 +21,7 @@ from keepstone.hashing import keyed
 from keepstone.history import tree
 from keepstone.history.content import ContentWriter
 from keepstone.history.snapshot import Snapshot
-from keepstone.history.tree import Entry, TreeWriter, printable
+from keepstone.history.tree import Entry, TreeWriter
 from keepstone.repo.repository import Repository
 from keepstone.repo.writer import Writer
 from keepstone.sources import files, metadata, sqlite
@@ -159,10 +159,7 @@ class FolderWalk:
 
     def _walk(self, path: bytes, old: OldEntry, trust: bool) -> Finished:
         """Store everything below a folder. An explicit stack: no depth of folders ends the program."""
-        try:
-            device = os.lstat(path).st_dev
-        except OSError as error:
-            raise SourceError(f"{printable(path)} cannot be read ({error.strerror}).") from error
+        device = files.look(path).st_dev
         stack = [self._enter(path, old, trust, device)]
         while True:
             top = stack[-1]

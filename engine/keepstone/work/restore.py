@@ -249,7 +249,7 @@ class _Restore:
                             data = self.repository.read_chunk(piece.chunk)
                             result.bytes_fetched += len(data)
                         if len(data) != piece.length:
-                            raise Unsupported(f"{self.name} has a recipe whose lengths do not fit its chunks.")
+                            raise Unsupported(self.name, "has a recipe whose lengths do not fit its chunks")
                         file.write_at(offset, data)
                     offset += piece.length
                     result.bytes_restored += piece.length
@@ -263,7 +263,7 @@ class _Restore:
                             )
                         )
                 if offset != entry.size:
-                    raise Unsupported(f"{self.name} has a recipe whose lengths do not fit the file.")
+                    raise Unsupported(self.name, "has a recipe whose lengths do not fit the file")
                 file.set_size(offset)
                 self._report(place, file.commit(self._attributes(entry)))
         result.files_restored += 1

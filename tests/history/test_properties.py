@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -32,7 +33,7 @@ class Chunks:
     def __init__(self) -> None:
         self.chunks: dict[ChunkId, bytes] = {}
 
-    def add(self, data: Buffer) -> ChunkId:
+    def add(self, data: Buffer, bases: Sequence[ChunkId] = ()) -> ChunkId:
         chunk = chunk_id(b"i" * 32, data)
         self.chunks[chunk] = bytes(data)
         return chunk
@@ -141,6 +142,14 @@ class Model(RuleBasedStateMachine):
     def write(self, name: str, seed: int, size: int) -> None:
         self.files[name] = noise(seed, size)
         (self.source / name).write_bytes(self.files[name])
+
+    @rule(name=st.sampled_from("abcd"), at=st.integers(0, 60_000), data=st.binary(max_size=50))
+    def edit(self, name: str, at: int, data: bytes) -> None:
+        """Change a few bytes in place, as databases do: the change is stored as a delta."""
+        content = self.files.get(name, b"")
+        if len(content) > at:
+            self.files[name] = content[:at] + data + content[at + len(data) :]
+            (self.source / name).write_bytes(self.files[name])
 
     @rule(name=st.sampled_from("abcd"))
     def remove(self, name: str) -> None:

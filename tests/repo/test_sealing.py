@@ -246,29 +246,6 @@ def test_what_a_newer_version_wrote_is_called_unsupported() -> None:
         _open(stored, stored_name(stored))
 
 
-def test_delta_frames_are_read_though_none_is_written_yet(tmp_path: Path) -> None:
-    """A writer of a later version may store them; this one restores them."""
-    place = Place(tmp_path).init()
-    base, new = words("base", 50_000), words("base", 50_000)[:49_000] + b" and a new end"
-    with place.open(in_memory=True) as client:
-        repository = client._repository
-        base_id, new_id = (chunk_id(repository.keys.chunk_id, data) for data in (base, new))
-        dictionary = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-        payload = zstandard.ZstdCompressor(dict_data=dictionary).compress(new)
-        assert len(payload) < 1000
-        delta = pack.Frame(pack.DELTA, new_id, struct.pack("<I", len(new)), payload, base_id)
-        deep = pack.Frame(
-            pack.DELTA, chunk_id(repository.keys.chunk_id, b"deep"), struct.pack("<I", 4), payload, new_id
-        )
-        frames = [pack.make_frame([(base_id, base)], 3), delta, deep]
-        stored = bytes(pack.build_pack(frames, repository.keys, repository.id, 1))
-        repository.store.put(layout.pack_name(stored_name(stored)), [stored])
-    with place.open(in_memory=True) as client:
-        assert client._repository.read_chunk(new_id) == new
-        with pytest.raises(Unsupported, match="nested deeper"):
-            client._repository.read_chunk(ChunkId(deep.ids))
-
-
 # Keyslots ---------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """A file's bytes into chunks: choose a profile by what the content is, cut, and write the recipe.
 
-The mean chunk size follows the content (small for text and databases, large for media), decided by the first bytes
-alone, so that a file that grows keeps its cuts.
+The profile follows the content (small chunks for text, large ones for media, blocks of whole pages for databases),
+decided by the first bytes alone, so that a file that grows keeps its cuts.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from keepstone.chunking import Chunker, Parameters, Secrets
+from keepstone.history.ancestor import Ancestor
 from keepstone.history.recipe import HOLE, AddChunk, PieceWriter
+from keepstone.ids import Buffer
 
 BUFFER = 8 * 1024 * 1024
 
-TEXT_MEAN, DATABASE_MEAN, GENERAL_MEAN, MEDIA_MEAN = 8 * 1024, 16 * 1024, 64 * 1024, 1024 * 1024
+TEXT_MEAN, GENERAL_MEAN, MEDIA_MEAN = 8 * 1024, 64 * 1024, 1024 * 1024
+DATABASE_BLOCK = 16 * 1024
 TREE_MEAN = 16 * 1024
 ONE_CHUNK = TEXT_MEAN // 4
 """Content up to the smallest minimum is one chunk, whatever its kind."""
@@ -36,10 +39,41 @@ class Reader(Protocol):
     def readinto(self, buffer: memoryview) -> int: ...
 
 
+class Cutter(Protocol):
+    """Decides where chunks end; see `Chunker.cuts`."""
+
+    def cuts(self, buffer: Buffer, final: bool) -> list[int]: ...
+
+
+class BlockCutter:
+    """Cuts at multiples of a block's length, as databases change in place and by whole pages."""
+
+    def __init__(self, block: int) -> None:
+        self._block = block
+
+    def cuts(self, buffer: Buffer, final: bool) -> list[int]:
+        length = len(memoryview(buffer))
+        ends = list(range(self._block, length + 1, self._block))
+        if final and length % self._block:
+            ends.append(length)
+        return ends
+
+
+def block_for(head: bytes) -> int | None:
+    """Return the block length for content that begins like this; None if it is no SQLite database.
+
+    Source: https://www.sqlite.org/fileformat2.html, section 1.3: the page size stands at offset 16, big-endian; 1 is
+    65536.
+    """
+    page = int.from_bytes(head[16:18], "big")
+    page = 65536 if page == 1 else page
+    if not head.startswith(_DATABASE) or page < 512 or page & (page - 1):
+        return None
+    return max(page, DATABASE_BLOCK)
+
+
 def mean_for(head: bytes) -> int:
     """Return the mean chunk size for content that begins like this."""
-    if head.startswith(_DATABASE):
-        return DATABASE_MEAN
     if head.startswith(_MEDIA) or head[4:8] == b"ftyp":
         return MEDIA_MEAN
     probe = head[:_PROBE]
@@ -82,6 +116,7 @@ class ContentWriter:
         end: int | None = None,
         size: int | None = None,
         progress: Callable[[int], object] | None = None,
+        ancestor: Ancestor | None = None,
     ) -> tuple[bytes, int]:
         """Read a stream to its end and return its recipe and its length.
 
@@ -90,17 +125,19 @@ class ContentWriter:
             end: length of a sparse file.
             size: read this many bytes and not to the end.
             progress: is told how many bytes were read.
+            ancestor: the previous version.
         """
-        pieces = PieceWriter(self._add_tree, self.tree_chunker)
+        of_list = None if ancestor is None else ancestor.of_list
+        pieces = PieceWriter(self._add_tree, self.tree_chunker, ancestor=of_list)
         if extents is None or seek is None:
-            total = self._extent(reader, pieces, size, progress)
+            total = self._extent(reader, pieces, size, progress, ancestor, 0)
         else:
             total = 0
             for offset, length in extents:
                 if offset > total:
                     pieces.append(HOLE, offset - total)
                 seek(offset)
-                read = self._extent(reader, pieces, length, progress)
+                read = self._extent(reader, pieces, length, progress, ancestor, offset)
                 total = offset + read
                 if read < length:
                     break
@@ -110,11 +147,17 @@ class ContentWriter:
         return (pieces.finish() if total else b""), total
 
     def _extent(
-        self, reader: Reader, pieces: PieceWriter, limit: int | None, progress: Callable[[int], object] | None
+        self,
+        reader: Reader,
+        pieces: PieceWriter,
+        limit: int | None,
+        progress: Callable[[int], object] | None,
+        ancestor: Ancestor | None,
+        offset: int,
     ) -> int:
         view = memoryview(self._buffer)
         filled = total = 0
-        chunker: Chunker | None = None
+        cutter: Cutter | None = None
         while True:
             room = len(view) if limit is None else min(len(view), filled + limit - total)
             final = False
@@ -128,17 +171,33 @@ class ContentWriter:
                 if progress is not None:
                     progress(read)
             final = final or total == limit
-            if final and chunker is None and filled <= ONE_CHUNK:
+            if final and cutter is None and filled <= ONE_CHUNK:
                 if filled:
-                    pieces.append(self._add(view[:filled]), filled)
+                    self._piece(pieces, view[:filled], ancestor, offset)
                 return total
-            if chunker is None:
-                chunker = self._chunker(mean_for(bytes(view[: min(filled, _PROBE)])))
+            if cutter is None:
+                head = bytes(view[: min(filled, _PROBE)])
+                cutter = self._cutter(head)
+                if mean_for(head) == MEDIA_MEAN:
+                    ancestor = None  # What is compressed already does not resemble its older self.
             start = 0
-            for end in chunker.cuts(view[:filled], final):
-                pieces.append(self._add(view[start:end]), end - start)
+            for end in cutter.cuts(view[:filled], final):
+                self._piece(pieces, view[start:end], ancestor, offset + start)
                 start = end
             if final:
                 return total
             view[: filled - start] = view[start:filled]
             filled -= start
+            offset += start
+
+    def _cutter(self, head: bytes) -> Cutter:
+        block = block_for(head)
+        return self._chunker(mean_for(head)) if block is None else BlockCutter(block)
+
+    def _piece(self, pieces: PieceWriter, data: memoryview, ancestor: Ancestor | None, offset: int) -> None:
+        if ancestor is None:
+            chunk = self._add(data)
+        else:
+            chunk = self._add(data, ancestor.bases(offset, len(data)))
+            ancestor.met(chunk, offset)
+        pieces.append(chunk, len(data))

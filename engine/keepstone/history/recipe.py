@@ -8,7 +8,7 @@ nothing, and nobody ever holds the whole list in memory.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,14 +51,29 @@ class ChunkReader(Protocol):
     def read_chunk(self, chunk: ChunkId) -> bytes: ...
 
 
-AddChunk = Callable[[Buffer], ChunkId]
+class AddChunk(Protocol):
+    """Stores a chunk and returns its id; `bases` are stored chunks that it probably resembles."""
+
+    def __call__(self, data: Buffer, bases: Sequence[ChunkId] = ()) -> ChunkId: ...
+
+
+class Resembled(Protocol):
+    """What tells the bases of a new chunk; see `Ancestor`."""
+
+    def bases(self, offset: int, length: int) -> list[ChunkId]: ...
+
+    def met(self, chunk: ChunkId, offset: int) -> None: ...
 
 
 class PieceWriter:
     """Takes pieces one by one and returns the recipe; spills long lists into chunks, level by level."""
 
-    def __init__(self, add: AddChunk, chunker: Chunker, depth: int = 0) -> None:
-        self._add, self._chunker, self._depth = add, chunker, depth
+    def __init__(self, add: AddChunk, chunker: Chunker, depth: int = 0, ancestor: Resembled | None = None) -> None:
+        """Args:
+        ancestor: the list of the previous version.
+        """
+        self._add, self._chunker, self._depth, self._ancestor = add, chunker, depth, ancestor
+        self._spilled = 0
         self._buffer = bytearray()
         self._above: PieceWriter | None = None
 
@@ -81,7 +96,13 @@ class PieceWriter:
         start = 0
         view = bytes(self._buffer)
         for end in self._chunker.cuts(view, final):
-            self._above.append(self._add(view[start:end]), end - start)
+            length = end - start
+            bases = [] if self._ancestor is None else self._ancestor.bases(self._spilled, length)
+            chunk = self._add(view[start:end], bases)
+            if self._ancestor is not None:
+                self._ancestor.met(chunk, self._spilled)
+            self._above.append(chunk, length)
+            self._spilled += length
             start = end
         del self._buffer[:start]
         return self._above
@@ -103,6 +124,13 @@ def pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]:
         yield from _indirect(rest[0], iter([rest[1]]), reader, name)
     else:
         raise Unsupported(name, f"has a recipe of kind {kind}, which this version of Keepstone does not know")
+
+
+def list_pieces(recipe: bytes, name: str) -> Iterator[Piece]:
+    """Yield the pieces that a long recipe's list is stored as; none for a short one, or one that is longer still."""
+    kind, rest = _expression(recipe, name)
+    if kind == INDIRECT and len(rest) == 2 and rest[0] == 1 and isinstance(rest[1], bytes):
+        yield from _unpack(rest[1], name)
 
 
 def chunks_of_recipe(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[ChunkId]:

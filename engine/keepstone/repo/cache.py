@@ -27,7 +27,7 @@ from keepstone.errors import Damaged, Unsupported
 from keepstone.hashing import SubKeys, keyed
 from keepstone.ids import ChunkId, PackId, RepositoryId
 from keepstone.repo import format as layout
-from keepstone.repo.pack import Directory
+from keepstone.repo.pack import DELTA, Directory
 
 CHUNKS, PACKS, PACK_NUMBERS, INDEXES, FOLDERS, RECORDS = (
     b"chunks",
@@ -39,6 +39,7 @@ CHUNKS, PACKS, PACK_NUMBERS, INDEXES, FOLDERS, RECORDS = (
 )
 TABLES = (CHUNKS, PACKS, PACK_NUMBERS, INDEXES, FOLDERS, RECORDS)
 
+PACKS_REMEMBERED = 4096
 FIRST_MAP = 64 * 1024 * 1024
 _PLACE = struct.Struct("<IHH")
 _PACK = struct.Struct("<32sQ")
@@ -202,6 +203,7 @@ class LocalIndex:
         self._key = keys.cache
         self._bound = layout.Header(layout.LOCAL, sealing.AES_256_GCM, repository).pack()
         self._live = bytearray(self._tables.count(PACKS))
+        self._packs: dict[int, tuple[PackId, int]] = {}
         self.gone = 0
         """Packs that this index knows and that the last listing did not show."""
         self.failed = False
@@ -228,8 +230,13 @@ class LocalIndex:
         return number is not None and number < len(self._live) and self._live[number] == 1
 
     def add_packs(self, directories: Iterable[Directory]) -> None:
-        """Record packs whose directories were read from the store, or that this process has just stored."""
-        packs, numbers, chunks = [], [], []
+        """Record packs whose directories were read from the store, or that this process has just stored.
+
+        Of a chunk that is stored twice the copy counts that stands on no other, so no two can stand on each other.
+        """
+        packs, numbers = [], []
+        whole: dict[bytes, bytes] = {}
+        deltas: dict[bytes, bytes] = {}
         for directory in directories:
             number = len(self._live)
             self._live.append(1)
@@ -237,9 +244,12 @@ class LocalIndex:
             packs.append((packed, self._seal(PACKS + packed, _PACK.pack(directory.pack, directory.size))))
             numbers.append((directory.pack[:16], packed))
             for chunk, ordinal, position in directory.entries():
-                place = _mask(_PLACE.pack(number, ordinal, position), chunk[16:24])
-                chunks.append((chunk[:16], place + chunk[24:]))
-        self._write([(PACKS, packs), (PACK_NUMBERS, numbers), (CHUNKS, chunks)])
+                place = _mask(_PLACE.pack(number, ordinal, position), chunk[16:24]) + chunk[24:]
+                if directory.frames[ordinal].method != DELTA:
+                    whole[chunk[:16]] = place
+                elif self.lookup(chunk) is None:
+                    deltas.setdefault(chunk[:16], place)
+        self._write([(PACKS, packs), (PACK_NUMBERS, numbers), (CHUNKS, {**deltas, **whole}.items())])
 
     def lookup(self, chunk: ChunkId) -> Place | None:
         """Return where a chunk is said to be. The answer must be confirmed before anything relies on it."""
@@ -255,12 +265,18 @@ class LocalIndex:
         """Return id and size of a pack by its number here."""
         if alive and (number >= len(self._live) or not self._live[number]):
             return None
+        known = self._packs.get(number)
+        if known is not None:
+            return known
         packed = _NUMBER.pack(number)
         value = self._unseal(PACKS + packed, self._tables.get(PACKS, packed))
         if value is None or len(value) != _PACK.size:
             return None
         pack, size = _PACK.unpack(value)
-        return PackId(pack), size
+        if len(self._packs) >= PACKS_REMEMBERED:
+            self._packs.clear()
+        self._packs[number] = PackId(pack), size
+        return self._packs[number]
 
     def packs(self) -> Iterator[tuple[PackId, int]]:
         """Yield all live packs."""
@@ -324,7 +340,7 @@ class LocalIndex:
         except (Damaged, Unsupported):
             return None
 
-    def _write(self, changes: list[tuple[bytes, list[tuple[bytes, bytes]]]]) -> None:
+    def _write(self, changes: list[tuple[bytes, Pairs]]) -> None:
         # A cache that cannot be written (a full disk, say) costs time only; the run goes on with what it has.
         try:
             self._tables.write(changes)

@@ -39,6 +39,9 @@ READ_ALIGNMENT = 64 * 1024
 MAX_CHUNK = 16 * 1024 * 1024
 MAX_FRAME = 32 * 1024 * 1024
 MAX_FRAMES = 65_535
+MAX_BASES = 1024
+WRITTEN_DEPTH, MAX_DEPTH = 32, 64
+"""How deep delta frames stand on delta frames: what this version writes at most, and what every version reads."""
 MAX_CHUNKS_IN_FRAME = 65_535
 MAX_PACK = 256 * 1024 * 1024
 MAX_DIRECTORY = 32 * 1024 * 1024

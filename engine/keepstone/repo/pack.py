@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -108,6 +108,30 @@ def make_frame(chunks: Sequence[tuple[ChunkId, bytes]], level: int) -> Frame:
         b"".join(_LENGTH.pack(len(data)) for _, data in chunks),
         plain if packed is None else packed,
     )
+
+
+def make_delta(chunk: ChunkId, data: bytes, bases: bytes, prefix: bytes, level: int) -> Frame | None:
+    """Return the delta frame of a chunk; None unless it is smaller than the chunk compressed by itself.
+
+    Args:
+        bases: ids of the base chunks, `prefix` their bytes.
+
+    Raises:
+        VerifyFailed: it does not read back as the chunk.
+    """
+    packed = compression.compress_delta(data, prefix)
+    cost = len(packed) + len(bases) + sealing.TAG_LENGTH
+    if cost > len(data) // 8:
+        alone = compression.compress(data, level or 1)
+        if cost > (len(data) if alone is None else len(alone)) * 7 // 8:
+            return None
+    try:
+        same = compression.decompress(packed, len(data), "A delta frame", prefix) == data
+    except Damaged:
+        same = False
+    if not same:
+        raise VerifyFailed("A delta frame did not read back as it was built.")
+    return Frame(DELTA, chunk, _LENGTH.pack(len(data)), packed, bases)
 
 
 # Building ---------------------------------------------------------------------------------------------------
@@ -350,11 +374,16 @@ def verify_pack(stored: Buffer, pack: PackId, keys: SubKeys, repository: Reposit
     """
     if stored_name(stored) != pack:
         raise Damaged(layout.pack_name(pack), "its bytes do not hash to its name")
-    return _verify_parts(stored, pack, keys, repository, bases)
+    return _verify_parts(stored, pack, keys, repository, bases, {})
 
 
 def _verify_parts(
-    stored: Buffer, pack: PackId, keys: SubKeys, repository: RepositoryId, bases: BaseReader
+    stored: Buffer,
+    pack: PackId,
+    keys: SubKeys,
+    repository: RepositoryId,
+    bases: BaseReader,
+    verified: Mapping[int, bytes],
 ) -> Directory:
     view = memoryview(stored)
     name = layout.pack_name(pack)
@@ -368,21 +397,33 @@ def _verify_parts(
         at = directory.offsets[ordinal]
         size = frame_size(directory, ordinal)
         payload = cipher.open_into(FRAME, ordinal, view[at : at + row.stored], name, scratch)
+        if ordinal in verified:
+            if payload != verified[ordinal]:
+                raise Damaged(name, f"frame {ordinal} is not the one that was verified")
+            continue
         plain = _unpack(directory, ordinal, payload, size, bases)
         for _ in frame_chunks(row, plain, keys.chunk_id, name):
             pass
     return directory
 
 
+def _no_bases(bases: bytes) -> bytes:
+    return b""
+
+
 def verify_before_publish(
-    stored: Buffer, pack: PackId, keys: SubKeys, repository: RepositoryId, bases: BaseReader
+    stored: Buffer, pack: PackId, keys: SubKeys, repository: RepositoryId, deltas: Mapping[int, bytes]
 ) -> Directory:
     """Verify a pack that was just built.
+
+    Args:
+        deltas: payloads of its delta frames by ordinal. They were verified when they were made, with their bases at
+            hand; here they only have to be the same.
 
     Raises:
         VerifyFailed: it does not read back as it was built, so it must not be stored.
     """
     try:
-        return _verify_parts(stored, pack, keys, repository, bases)
+        return _verify_parts(stored, pack, keys, repository, _no_bases, deltas)
     except (Damaged, Unsupported) as error:
         raise VerifyFailed(f"A pack did not read back as it was built ({error.message}).") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from keepstone import sealing
@@ -33,8 +34,25 @@ from keepstone.repo.index import open_index
 from keepstone.store import Store
 
 FRAME_CACHE_BYTES = 48 * 1024 * 1024
+MOST_FRAMES_CLIMBED = 16_384
 DIRECTORY_CACHE = 64
 """Opened pack directories that are kept; each is a few hundred KiB at most."""
+
+
+class _Climb:
+    """From a delta frame to its bases and theirs: bounded in depth, and in frames altogether."""
+
+    def __init__(self) -> None:
+        self._depth = self._frames = 0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._depth += 1
+        self._frames += 1
+        if self._depth > layout.MAX_DEPTH or self._frames > MOST_FRAMES_CLIMBED:
+            raise Unsupported(name, "has delta frames that stand on more frames than the format allows")
+        yield
+        self._depth -= 1
 
 
 class Repository:
@@ -66,6 +84,7 @@ class Repository:
         self._frames: OrderedDict[tuple[PackId, int], bytes] = OrderedDict()
         self._frame_bytes = 0
         self._directories: OrderedDict[PackId, tuple[pack.Directory, sealing.FrameCipher]] = OrderedDict()
+        self._depths: dict[tuple[int, int], int] = {}
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -166,6 +185,7 @@ class Repository:
     def reset_index(self) -> None:
         """Throw the local index away."""
         self._cache.reset()
+        self._depths.clear()
         self._index_ready = False
 
     # Reading chunks --------------------------------------------------------------------------------------
@@ -188,9 +208,32 @@ class Repository:
         return opened
 
     def confirm(self, chunk: ChunkId) -> bool:
-        """Return whether a chunk is stored: the local index says where, and the pack's own directory agrees."""
+        """Return whether a chunk is stored, with all it stands on: the local index says where, and the packs' own
+        directories agree.
+        """
+        return self.depth(chunk) is not None
+
+    def depth(self, chunk: ChunkId) -> int | None:
+        """Return how many delta frames a chunk stands on; None if it, or one of its bases, is not stored."""
+        return self._depth(chunk, 0)
+
+    def _depth(self, chunk: ChunkId, above: int) -> int | None:
         place = self.ready_index().lookup(chunk)
-        return place is not None and self._confirmed(chunk, place) is not None
+        confirmed = None if place is None else self._confirmed(chunk, place)
+        if place is None or confirmed is None or above > layout.MAX_DEPTH:
+            return None
+        row = confirmed[0].frames[place.ordinal]
+        if row.method != pack.DELTA:
+            return 0
+        key = (place.pack, place.ordinal)
+        if key not in self._depths:
+            bases = [ChunkId(row.bases[at : at + ID_LENGTH]) for at in range(0, len(row.bases), ID_LENGTH)]
+            below = [self._depth(base, above + 1) for base in bases]
+            known = [depth for depth in below if depth is not None]
+            if len(known) < len(below):
+                return None
+            self._depths[key] = 1 + max(known, default=0)
+        return self._depths[key]
 
     def _confirmed(self, chunk: ChunkId, place: Place) -> tuple[pack.Directory, sealing.FrameCipher] | None:
         where = self.index.pack(place.pack)
@@ -214,7 +257,7 @@ class Repository:
         if place is None or confirmed is None:
             return self._read_missing(chunk, place)
         directory, cipher = confirmed
-        plain = self._frame(directory, cipher, place.ordinal, 0)
+        plain = self._frame(directory, cipher, place.ordinal, _Climb())
         return self._cut_out(directory, place, plain, chunk)
 
     def _cut_out(self, directory: pack.Directory, place: Place, plain: bytes, chunk: ChunkId) -> bytes:
@@ -244,7 +287,7 @@ class Repository:
     index_is_fresh = False
     """Set once the local index was rebuilt in this run because it did not know a chunk."""
 
-    def _frame(self, directory: pack.Directory, cipher: sealing.FrameCipher, ordinal: int, depth: int) -> bytes:
+    def _frame(self, directory: pack.Directory, cipher: sealing.FrameCipher, ordinal: int, climb: _Climb) -> bytes:
         key = (directory.pack, ordinal)
         with self._lock:
             kept = self._frames.get(key)
@@ -254,7 +297,7 @@ class Repository:
         row = directory.frames[ordinal]
         name = layout.pack_name(directory.pack)
         sealed = self._read_aligned(name, directory.offsets[ordinal], row.stored, directory.size)
-        plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self._read_bases(bases, depth, name))
+        plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self._read_bases(bases, climb, name))
         with self._lock:
             self._frames[key] = plain
             self._frame_bytes += len(plain)
@@ -271,26 +314,32 @@ class Repository:
             raise Damaged(name, "it is shorter than its directory says")
         return memoryview(data)[offset - start : offset - start + length]
 
-    def _read_bases(self, bases: bytes, depth: int, name: str) -> bytes:
-        """Return the bytes of a delta frame's base chunks, which stand in frames that are not deltas themselves."""
-        if depth > 0 or len(bases) % ID_LENGTH or len(bases) > 1024 * ID_LENGTH:
-            raise Unsupported(name, "has delta frames nested deeper than the format allows")
-        found = []
-        for at in range(0, len(bases), ID_LENGTH):
-            chunk = ChunkId(bases[at : at + ID_LENGTH])
-            place = self.ready_index().lookup(chunk)
-            confirmed = None if place is None else self._confirmed(chunk, place)
-            if place is None or confirmed is None:
-                raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
-            directory, cipher = confirmed
-            if directory.frames[place.ordinal].method == pack.DELTA:
-                raise Unsupported(name, "has delta frames nested deeper than the format allows")
-            found.append(self._cut_out(directory, place, self._frame(directory, cipher, place.ordinal, 1), chunk))
-        return b"".join(found)
+    def _read_bases(self, bases: bytes, climb: _Climb, name: str) -> bytes:
+        """Return the bytes of a delta frame's base chunks, concatenated.
+
+        Raises:
+            Unsupported: the frame stands on more frames than the format allows.
+            ChunkMissing: a base is in no pack.
+        """
+        if len(bases) % ID_LENGTH or len(bases) > layout.MAX_BASES * ID_LENGTH:
+            raise Unsupported(name, "has a delta frame with more bases than the format allows")
+        with climb.step(name):
+            found = []
+            for at in range(0, len(bases), ID_LENGTH):
+                chunk = ChunkId(bases[at : at + ID_LENGTH])
+                place = self.ready_index().lookup(chunk)
+                confirmed = None if place is None else self._confirmed(chunk, place)
+                if place is None or confirmed is None:
+                    raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
+                directory, cipher = confirmed
+                found.append(
+                    self._cut_out(directory, place, self._frame(directory, cipher, place.ordinal, climb), chunk)
+                )
+            return b"".join(found)
 
     def base_reader(self, bases: bytes) -> bytes:
         """Return the bytes of base chunks, for verifying packs."""
-        return self._read_bases(bases, 0, "A pack")
+        return self._read_bases(bases, _Climb(), "A pack")
 
     def close(self) -> None:
         """Close the local index."""

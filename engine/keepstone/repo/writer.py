@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from keepstone.errors import Unsupported, UsageError
+from keepstone.errors import Damaged, StoreError, Unsupported, UsageError
 from keepstone.hashing import chunk_id, stored_name
 from keepstone.ids import Buffer, ChunkId, PackId, WriterId
 from keepstone.repo import format as layout
@@ -31,9 +31,25 @@ MOST_CHUNKS = 8192
 """A frame is also full with this many chunks, however small they are: the format counts them in 16 bits."""
 MOST_FRAMES, MOST_DIRECTORY = 16_384, 8 * 1024 * 1024
 """A pack is also full with this many frames or bytes of directory, however well its content compresses."""
+DELTA_FROM = 4 * 1024
+"""Smaller chunks are not worth a frame of their own."""
+MOST_BASE_BYTES = 4 * 1024 * 1024
 OPEN_PACKS = 2
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
 WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Resembling:
+    """A new chunk with the stored chunks that it resembles."""
+
+    chunk: ChunkId
+    data: bytes
+    bases: bytes
+    """Ids of the base chunks, concatenated."""
+    prefix: bytes
+    """Their bytes."""
+    lane: int
 
 
 @dataclass(slots=True)
@@ -54,7 +70,7 @@ class OpenPack:
 
     def add(self, frame: pack.Frame) -> None:
         self.frames.append(frame)
-        row = 40 + len(frame.ids) + len(frame.lengths)
+        row = 40 + len(frame.ids) + len(frame.lengths) + len(frame.bases)
         self.directory += row
         self.size += len(frame.payload) + row
 
@@ -74,6 +90,8 @@ class Writer:
         self._pending: set[ChunkId] = set()
         self._lanes: list[list[tuple[ChunkId, bytes]]] = [[], []]
         self._lane_bytes = [0, 0]
+        self._resembling: list[Resembling] = []
+        self._resembling_bytes = 0
         self._open: list[list[OpenPack]] = [[OpenPack() for _ in range(OPEN_PACKS)], [OpenPack()]]
         self._stored: list[pack.Directory] = []
         self._unindexed: list[pack.Directory] = []
@@ -88,8 +106,11 @@ class Writer:
 
     # Adding ----------------------------------------------------------------------------------------------
 
-    def add(self, data: Buffer, lane: int = DATA) -> ChunkId:
+    def add(self, data: Buffer, bases: Sequence[ChunkId] = (), lane: int = DATA) -> ChunkId:
         """Store a chunk unless the repository has it, and return its id. The data is copied.
+
+        Args:
+            bases: stored chunks that it probably resembles; it may be stored as what differs from them.
 
         Raises:
             StoreError, VerifyFailed: of this or an earlier chunk; nothing more can be added then.
@@ -100,6 +121,10 @@ class Writer:
         self._pending.add(chunk)
         self.totals.chunks += 1
         self.totals.plain_bytes += len(data)
+        prefix = self._prefix(bases) if bases and len(data) >= DELTA_FROM else None
+        if prefix is not None:
+            self._add_resembling(Resembling(chunk, bytes(data), b"".join(bases), prefix, lane))
+            return chunk
         if len(data) >= SINGLE_FROM:
             self._submit([(chunk, bytes(data))], lane)
             return chunk
@@ -109,9 +134,32 @@ class Writer:
             self._flush_lane(lane)
         return chunk
 
-    def add_tree(self, data: Buffer) -> ChunkId:
+    def add_tree(self, data: Buffer, bases: Sequence[ChunkId] = ()) -> ChunkId:
         """Store a chunk of a tree or of a recipe."""
-        return self.add(data, TREES)
+        return self.add(data, bases, TREES)
+
+    def _prefix(self, bases: Sequence[ChunkId]) -> bytes | None:
+        """Return the bytes of base chunks; None if they cannot serve."""
+        depths = [self._repository.depth(base) for base in bases]
+        if any(depth is None or depth >= layout.WRITTEN_DEPTH for depth in depths):
+            return None
+        try:
+            prefix = b"".join(self._repository.read_chunk(base) for base in bases)
+        except (Damaged, Unsupported, StoreError):
+            return None  # Whoever needs the base itself hears of it; this chunk does without.
+        return prefix if len(prefix) <= MOST_BASE_BYTES else None
+
+    def _add_resembling(self, new: Resembling) -> None:
+        self._resembling.append(new)
+        self._resembling_bytes += len(new.data) + len(new.prefix)
+        if self._resembling_bytes >= layout.FRAME_TARGET:
+            self._flush_resembling()
+
+    def _flush_resembling(self) -> None:
+        batch, self._resembling = self._resembling, []
+        self._resembling_bytes = 0
+        if batch:
+            self._start(lambda: self._work_resembling(batch))
 
     def _flush_lane(self, lane: int) -> None:
         chunks, self._lanes[lane] = self._lanes[lane], []
@@ -120,11 +168,15 @@ class Writer:
             self._submit(chunks, lane)
 
     def _submit(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
+        self._start(lambda: self._work(chunks, lane))
+
+    def _start(self, work: Callable[[], None]) -> None:
+        """Hand work to the pool as soon as there is room for its data."""
         self._collect()
         if not self._room.acquire(blocking=False):
             while not self._room.acquire(timeout=0.2):
                 self._collect()
-        self._futures.add(self._pool.submit(self._work, chunks, lane))
+        self._futures.add(self._pool.submit(work))
 
     def _collect(self) -> None:
         """Take over what the workers finished: raise their errors, record their packs."""
@@ -146,19 +198,41 @@ class Writer:
 
     def _work(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
         try:
-            frame = pack.make_frame(chunks, self._level)
-            del chunks
-            with self._lock:
-                packs = self._open[lane]
-                chosen = self._deal.randrange(len(packs))
-                packs[chosen].add(frame)
-                full = packs[chosen] if packs[chosen].full else None
-                if full is not None:
-                    packs[chosen] = OpenPack()
-            if full is not None:
-                self._close_pack(full)
+            self._pack([pack.make_frame(chunks, self._level)], lane)
         finally:
             self._room.release()
+
+    def _work_resembling(self, batch: list[Resembling]) -> None:
+        """Make a delta frame of each chunk that gains by it, and one common frame of the others."""
+        try:
+            for lane in (DATA, TREES):
+                frames, rest = [], []
+                for new in batch:
+                    if new.lane != lane:
+                        continue
+                    frame = pack.make_delta(new.chunk, new.data, new.bases, new.prefix, self._level)
+                    if frame is None:
+                        rest.append((new.chunk, new.data))
+                    else:
+                        frames.append(frame)
+                if rest:
+                    frames.append(pack.make_frame(rest, self._level))
+                self._pack(frames, lane)
+        finally:
+            self._room.release()
+
+    def _pack(self, frames: list[pack.Frame], lane: int) -> None:
+        """Put frames into an open pack; close it if it is full."""
+        with self._lock:
+            packs = self._open[lane]
+            chosen = self._deal.randrange(len(packs))
+            for frame in frames:
+                packs[chosen].add(frame)
+            full = packs[chosen] if packs[chosen].full else None
+            if full is not None:
+                packs[chosen] = OpenPack()
+        if full is not None:
+            self._close_pack(full)
 
     def _close_pack(self, full: OpenPack) -> None:
         """Seal, verify and store a pack."""
@@ -166,9 +240,10 @@ class Writer:
         with self._lock:
             buffer = self._buffers.pop() if self._buffers else bytearray()
         stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher, buffer)
+        deltas = {n: frame.payload for n, frame in enumerate(full.frames) if frame.method == pack.DELTA}
         full.frames.clear()
         name = stored_name(stored)
-        directory = pack.verify_before_publish(stored, name, self._keys, repository.id, repository.base_reader)
+        directory = pack.verify_before_publish(stored, name, self._keys, repository.id, deltas)
         self._put(layout.pack_name(name), stored)
         stored.release()
         with self._lock:
@@ -185,6 +260,7 @@ class Writer:
 
     def flush(self) -> None:
         """Store everything that was added, and an index object over it."""
+        self._flush_resembling()
         for lane in (DATA, TREES):
             self._flush_lane(lane)
         self._drain()

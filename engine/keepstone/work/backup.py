@@ -111,8 +111,7 @@ class _Backup:
             parent = self.parent
             secrets = Secrets.derive(repository.keys.chunker)
             self.content = ContentWriter(self.writer.add, self.writer.add_tree, secrets)
-            parent_ns = None if parent is None else parent.body.time_ns
-            self.entries = EntryReader(repository, self.content, options, tally, parent_ns)
+            self.entries = EntryReader(repository, self.content, options, tally, parent)
             self.folders = FolderWalk(
                 repository, self.writer, self.content, self.entries, options, tally, parent, self.ahead
             )
@@ -196,7 +195,7 @@ class _Backup:
         if node is None and not stat.S_ISDIR(status.st_mode):
             folder, base = os.path.split(path)
             beside = [base + suffix for suffix in sqlite.COMPANIONS if os.path.lexists(path + suffix)]
-            databases = self.entries.live_databases(folder, [base, *beside])
+            databases = self.entries.live_databases(folder, [base, *beside], lambda _: old)
             return self.entries.entry(name, path, status, old, databases)
         if not stat.S_ISDIR(status.st_mode):
             self.tally.problem(path, SourceError(f"{printable(path)} is not a folder."))

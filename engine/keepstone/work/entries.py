@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from keepstone.errors import SourceError
 from keepstone.history import tree
+from keepstone.history.ancestor import Ancestor
 from keepstone.history.content import ContentWriter
+from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
 from keepstone.sources import files, metadata, sqlite
@@ -46,24 +48,33 @@ class EntryReader:
         content: ContentWriter,
         options: BackupOptions,
         tally: Tally,
-        parent_ns: int | None,
+        parent: Snapshot | None,
     ) -> None:
-        """Args:
-        parent_ns: the time of the parent snapshot; None without one.
-        """
         self._repository, self._content, self._options, self._tally = repository, content, options, tally
-        self._racy_ns = 0 if parent_ns is None else parent_ns - RACY_NS
+        self._parent = parent
+        self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
 
     def entry(
-        self, name: bytes, path: bytes, status: os.stat_result, old: Entry | None, databases: Databases
+        self,
+        name: bytes,
+        path: bytes,
+        status: os.stat_result,
+        old: Entry | None,
+        databases: Databases,
+        kin: Entry | None = None,
     ) -> Entry | None:
-        """Return the entry of anything but a folder, its content stored; None if it cannot be read."""
+        """Return the entry of anything but a folder, its content stored; None if it cannot be read.
+
+        Args:
+            old: what the parent snapshot has there.
+            kin: what it has of much the same name, for a file that is new.
+        """
         if old is not None and name not in databases and not old.flags and self._unchanged(old, status):
             self._tally.reuse(1, old.size)
             return old
         try:
-            entry = self._read(name, path, status, databases)
+            entry = self._read(name, path, status, databases, old or kin)
         except SourceError as error:
             self._tally.problem(path, error)
             return None
@@ -80,10 +91,19 @@ class EntryReader:
             self._tally.problem(path, error)
             return []
 
-    def live_databases(self, folder: bytes, names: Sequence[bytes]) -> Databases:
+    def _ancestor(self, old: Entry | None) -> Ancestor | None:
+        """Return the content that an entry had in the parent snapshot, for its new chunks to stand on."""
+        if old is None or old.kind != tree.FILE or not old.content or self._parent is None:
+            return None
+        return Ancestor.of_recipe(old.content, self._repository, self._parent.name)
+
+    def live_databases(self, folder: bytes, names: Sequence[bytes], old: Callable[[bytes], Entry | None]) -> Databases:
         """Store an image of every live database of a folder.
 
         What belongs to a database with an image (its log or journal) is in the image, and not stored by itself.
+
+        Args:
+            old: tells what the parent snapshot has in that folder under a name.
         """
         found: Databases = {}
         beside = [name for name in names if name.endswith((b"-wal", b"-journal"))]
@@ -91,7 +111,7 @@ class EntryReader:
         for base in sorted({name.rsplit(b"-", 1)[0] for name in beside} & known):
             path = os.path.join(folder, base)
             excluded = self._options.exclusions is not None and self._options.exclusions.excluded(path, False)
-            stored = None if excluded or not sqlite.needs_image(path) else self._read_database(path)
+            stored = None if excluded or not sqlite.needs_image(path) else self._read_database(path, old(base))
             if stored is not None:
                 found[base] = stored
         return found
@@ -105,7 +125,9 @@ class EntryReader:
             and not self._options.force
         )
 
-    def _read(self, name: bytes, path: bytes, status: os.stat_result, databases: Databases) -> Entry:
+    def _read(
+        self, name: bytes, path: bytes, status: os.stat_result, databases: Databases, model: Entry | None
+    ) -> Entry:
         kind = KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             raise SourceError(f"{printable(path)} is of a kind that cannot be stored.")
@@ -132,19 +154,19 @@ class EntryReader:
         if name in databases:
             content, size = databases[name]
             return msgspec.structs.replace(entry, content=content, size=size, flags=tree.DATABASE_IMAGE)
-        return self._read_file(entry, path, status)
+        return self._read_file(entry, path, status, model)
 
-    def _read_file(self, entry: Entry, path: bytes, status: os.stat_result) -> Entry:
+    def _read_file(self, entry: Entry, path: bytes, status: os.stat_result, model: Entry | None) -> Entry:
         linked = self._links.get((status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
         if linked is not None:
             content, size, flags = linked
             self._tally.read(size)
             return msgspec.structs.replace(entry, content=content, size=size, flags=flags)
         flags = 0
-        content, size, changed = self._read_once(path, status)
+        content, size, changed = self._read_once(path, status, model)
         if changed:
             entry, status = _look_again(entry, path)
-            content, size, changed = self._read_once(path, status)
+            content, size, changed = self._read_once(path, status, model)
         if changed:
             flags = tree.CHANGED_WHILE_READ
             self._tally.inexact.append(path)
@@ -153,24 +175,26 @@ class EntryReader:
             self._links[status.st_dev, status.st_ino] = (content, size, flags)
         return msgspec.structs.replace(entry, content=content, size=size, flags=flags)
 
-    def _read_once(self, path: bytes, status: os.stat_result) -> tuple[bytes, int, bool]:
+    def _read_once(self, path: bytes, status: os.stat_result, model: Entry | None) -> tuple[bytes, int, bool]:
         """Store a file's content; return its recipe, its length, and whether the file changed meanwhile."""
         with files.open_file(path) as reader:
-            extents = reader.extents()
+            extents, ancestor = reader.extents(), self._ancestor(model)
             if len(extents) == 1 and extents[0] == (0, reader.size):
                 # A length of 0 may be a lie (files under /proc), so such a file is read to its end.
-                content, size = self._content.write(reader, size=reader.size or None, progress=self._tally.read)
+                content, size = self._content.write(
+                    reader, size=reader.size or None, progress=self._tally.read, ancestor=ancestor
+                )
             else:
                 content, size = self._content.write(
-                    reader, extents, reader.seek, reader.size, progress=self._tally.read
+                    reader, extents, reader.seek, reader.size, progress=self._tally.read, ancestor=ancestor
                 )
             return content, size, reader.changed(status)
 
-    def _read_database(self, path: bytes) -> tuple[bytes, int] | None:
+    def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
         try:
             with sqlite.open_image(path, os.fsencode(self._repository.state.scratch_folder())) as image:
-                content, size = self._content.write(image, progress=self._tally.read)
+                content, size = self._content.write(image, progress=self._tally.read, ancestor=self._ancestor(old))
         except SourceError as error:
             self._tally.notice(
                 f"The live database is stored as plain files, which may mix two states ({error.message})", path

@@ -32,6 +32,7 @@ from keepstone.work.options import BackupOptions
 from keepstone.work.tally import Tally
 
 FOLDERS_AT_ONCE = 500
+MOST_STEMS = 10_000
 
 OldEntry = Callable[[], Entry | None]
 """Looks a folder up in the parent snapshot; called only where its local record does not settle the matter."""
@@ -261,19 +262,28 @@ class FolderWalk:
 
         return old
 
+    def _old_file(self, visit: _Visit) -> Callable[[bytes], Entry | None]:
+        def old(name: bytes) -> Entry | None:
+            return next((e for e in self.old_entries(visit.old(), visit.path) if e.name == name), None)
+
+        return old
+
     # Writing a tree --------------------------------------------------------------------------------------
 
     def _write_tree(self, visit: _Visit, listing: files.Listing) -> Finished:
         writer = TreeWriter(self._writer.add_tree, self._content.tree_chunker)
         old_entries = iter(self.old_entries(visit.old(), visit.path))
         old = next(old_entries, None)
-        databases = self._entries.live_databases(visit.path, listing.names)
+        databases = self._entries.live_databases(visit.path, listing.names, self._old_file(visit))
         skip = {base + suffix for base in databases for suffix in sqlite.COMPANIONS}
         exclusions = self._options.exclusions
         entered = set(visit.entered)
+        kin: dict[bytes, Entry] = {}
         prefix = visit.path if visit.path != b"/" else b""
         for name, status in zip(listing.names, listing.stats, strict=True):
             while old is not None and old.name < name:
+                if old.kind == tree.FILE and len(kin) < MOST_STEMS:
+                    kin[_stem(old.name)] = old
                 old = next(old_entries, None)
             same = old if old is not None and old.name == name else None
             path = prefix + b"/" + name
@@ -286,7 +296,7 @@ class FolderWalk:
                 # Another filesystem: the folder itself, without its content.
                 entry = self.folder_entry(name, path, status, Finished(b"", 0, 0, 0), same)
             else:
-                entry = self._entries.entry(name, path, status, same, databases)
+                entry = self._entries.entry(name, path, status, same, databases, kin.get(_stem(name)))
             if entry is not None:
                 writer.append(entry)
         return Finished.of(writer)
@@ -313,6 +323,11 @@ class FolderWalk:
             self._tally.reuse(finished.files, finished.size)
             return Finished(finished.content, finished.size, finished.files, finished.folders)
         return self._walk(path, lambda: old, trust=False)
+
+
+def _stem(name: bytes) -> bytes:
+    """Return what a name has in common with those of other days: all but its digits."""
+    return name.translate(None, b"0123456789")
 
 
 def _is_folder(status: os.stat_result) -> bool:

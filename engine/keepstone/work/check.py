@@ -280,7 +280,7 @@ class _Check:
         for chunk in chunks_of_recipe(content, self.repository, name):
             if chunk in self.bad_chunks and not self._elsewhere(chunk):
                 raise Damaged(name, "a chunk of it is damaged")
-            if not self.repository.confirm(chunk):
+            if not self.repository.is_stored(chunk):
                 raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "it is in no pack that can be read")
 
     def _elsewhere(self, chunk: ChunkId) -> bool:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import pytest
 
 import keepstone
@@ -122,17 +123,32 @@ def _break(database: Path) -> None:
         file.write(b"\xff" * length)
 
 
-def test_a_cache_that_breaks_while_it_is_open_is_discarded_afterwards(tmp_path: Path) -> None:
+def test_a_file_that_breaks_while_it_is_open_knows_nothing_and_is_never_stamped(tmp_path: Path) -> None:
+    tables = cache.LmdbTables(tmp_path, b"k" * 32)
+    pairs = [(f"{number}".encode(), b"v" * 200) for number in range(500)]
+    tables.write([(cache.CHUNKS, pairs)])
+    tables.close()
+    tables = cache.LmdbTables(tmp_path, b"k" * 32)
+    assert tables.get(cache.CHUNKS, b"7") == b"v" * 200
+    _break(tmp_path / "data.mdb")
+    assert tables.get(cache.CHUNKS, b"8") is None
+    with pytest.raises(lmdb.Error):
+        tables.write([(cache.CHUNKS, pairs)])
+    tables.close()
+    assert not (tmp_path / "stamp").exists()
+    tables = cache.LmdbTables(tmp_path, b"k" * 32)
+    assert tables.count(cache.CHUNKS) == 0
+    tables.close()
+
+
+def test_a_cache_that_breaks_while_it_is_open_harms_no_snapshot(tmp_path: Path) -> None:
     source = _content(tmp_path / "source")
     place = Place(tmp_path).init()
     place.backup([source])
-    database = _database(place)
     with place.open() as client:
-        _break(database)
+        _break(_database(place))
         client.backup(keepstone.BackupOptions(sources=[os.fsencode(source)], force=True))
-    assert not (database.parent / "stamp").exists()
     assert place.backup([source]).counts.added == 0
-    assert (database.parent / "stamp").exists()
     place.restore(tmp_path / "out", source)
     assert picture(tmp_path / "out") == picture(source)
 

@@ -190,8 +190,8 @@ class LmdbTables:
 
     def _grow(self) -> None:
         size = self._env.info()["map_size"] * 2
-        # LMDB gives up its map before it takes the larger one, and without any the next read kills the process. So try
-        # first whether there is address space for it.
+        # LMDB gives up its map before it takes the larger one; if it gets none, all the file holds is lost for this
+        # run. So try first whether there is address space for it.
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ).close()
         self._env.set_mapsize(size)
 

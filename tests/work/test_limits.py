@@ -152,6 +152,39 @@ tables.close()
 """
 
 
+SQUEEZE = """
+import resource, sys
+from pathlib import Path
+from keepstone import compression
+from keepstone.errors import NotEnoughMemory
+text = b"".join(b"%d " % number for number in range(1_000_000))
+size = 128 * 1024 * 1024
+packed = compression.compress(bytes(size), 3)
+assert len(compression.decompress(packed, size, "a pack")) == size
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 16 * 1024 * 1024, resource.RLIM_INFINITY))
+try:
+    compression.compress(text, 19)
+except (MemoryError, NotEnoughMemory) as error:
+    print(repr(error))
+else:
+    sys.exit("level 19 was possible")
+resource.setrlimit(resource.RLIMIT_AS, (used + 1024 * 1024, resource.RLIM_INFINITY))
+try:
+    compression.decompress(packed, size, "a pack")
+except (MemoryError, NotEnoughMemory) as error:
+    print(repr(error))
+else:
+    sys.exit("decompression was possible")
+"""
+
+
+def test_too_little_memory_for_a_codec_is_no_damage() -> None:
+    done = subprocess.run([sys.executable, "-c", SQUEEZE], capture_output=True, check=False, env=os.environ)
+    assert done.returncode == 0, (done.returncode, done.stderr.decode())
+    report(done.stdout.decode())
+
+
 def test_a_local_index_without_room_to_grow_is_still_read(tmp_path: Path) -> None:
     """LMDB gives up its old map before it takes a larger one, and without any map it reads nothing."""
     done = subprocess.run([sys.executable, "-c", GROW, tmp_path], capture_output=True, check=False, env=os.environ)

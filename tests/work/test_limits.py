@@ -152,6 +152,33 @@ tables.close()
 """
 
 
+ALONE = """
+import _thread, lmdb, resource, sys
+from pathlib import Path
+from keepstone.repo import cache
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 1792 * 1024,) * 2)
+try:
+    cache.LmdbTables(Path(sys.argv[1]), b"k" * 32)
+except lmdb.Error:
+    pass
+try:
+    _thread.start_new_thread(lambda: None, ())
+    sys.exit("there was room for a thread")
+except RuntimeError:
+    pass
+"""
+
+
+def test_checking_the_stamp_of_the_local_index_needs_no_thread(tmp_path: Path) -> None:
+    tables = cache.LmdbTables(tmp_path, b"k" * 32)
+    tables.write([(cache.CHUNKS, [(b"%d" % number, bytes(1000)) for number in range(500)])])
+    tables.close()
+    done = subprocess.run([sys.executable, "-c", ALONE, tmp_path], capture_output=True, check=False, env=os.environ)
+    assert done.returncode == 0, (done.returncode, done.stderr.decode())
+    assert (tmp_path / "stamp").exists(), "a file that could not be opened was taken for a damaged one"
+
+
 SQUEEZE = """
 import resource, sys
 from pathlib import Path

@@ -9,6 +9,7 @@ repository's keys and read as a reader reads it. A target raises errors of Keeps
 
 from __future__ import annotations
 
+import random
 import resource
 import struct
 import sys
@@ -32,6 +33,8 @@ from keepstone.repo import format as layout
 from keepstone.repo import index, keys, log, pack
 from keepstone.repo.cache import DictTables, LocalIndex
 from keepstone.repo.repository import Repository
+from repo import mutation
+from repo.mutation import join, split
 
 T = TypeVar("T")
 
@@ -143,7 +146,7 @@ def config(data: bytes) -> None:
 
 def keyslot(data: bytes) -> None:
     """The parameters in clear and the secret record, both made by somebody who has the 64-digit key."""
-    clear, secret = _two(data)
+    clear, secret = split(data)
     stated = _decoded(keys._clear_decoder, clear)
     slot = bytes(16) if stated is None else stated.slot
     parameters = keys.Clear(version=1, kind=keys.DIGITS, slot=bytes(16), salt=bytes(32))
@@ -266,7 +269,7 @@ def _filled(directory: bytes) -> int | None:
 
 def directory_and_frames(data: bytes) -> None:
     """A pack whose directory and opened frames are what they are; the seals, and the sum of the parts, are right."""
-    record, payload = _two(data)
+    record, payload = split(data)
     header = layout.Header(layout.PACK, sealing.AES_256_GCM, golden().id).pack()
     decoded = _decoded(pack._directory_decoder, record)
     frames: list[bytes] = []
@@ -332,7 +335,7 @@ def _walk_tree(root: bytes, reader: recipe.ChunkReader) -> None:
 
 
 def recipe_and_chunks(data: bytes) -> None:
-    content, chunks = _two(data)
+    content, chunks = split(data)
     _walk_recipe(content, Recipient(chunks))
 
 
@@ -365,16 +368,6 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T | None:
         return None
 
 
-def _two(data: bytes) -> tuple[bytes, bytes]:
-    """Split an input in two, so that one mutation does not shift everything."""
-    length = int.from_bytes(data[:2], "little")
-    return data[2 : 2 + length], data[2 + length :]
-
-
-def _join(first: bytes, second: bytes) -> bytes:
-    return len(first).to_bytes(2, "little") + first + second
-
-
 def _errors_of(action: Callable[[], object]) -> None:
     try:
         action()
@@ -390,6 +383,9 @@ def run(target: Callable[[bytes], None], data: bytes) -> bool:
         assert error.message.endswith((".", ")", "?")), error.message
         return False
     return True
+
+
+# Seeds ------------------------------------------------------------------------------------------------------
 
 
 def _opened_records() -> list[tuple[bytes, log.LogRecord]]:
@@ -428,7 +424,7 @@ def _small_packs() -> list[bytes]:
     for chosen in ([frames[0]], [frames[1]], [frames[2]], frames, []):
         rows = [pack.FrameRow(f.method, len(f.payload) + 16, f.ids, f.lengths, f.bases) for f in chosen]
         record = encoding.encode(pack.DirectoryRecord(1, rows, struct.pack("<I", 16)))
-        found.append(_join(record, b"".join(f.payload for f in chosen)))
+        found.append(join(record, b"".join(f.payload for f in chosen)))
     return found
 
 
@@ -436,21 +432,21 @@ def _indirect_recipes() -> list[bytes]:
     piece = recipe.PIECE.pack(struct.pack("<HH", 0, 80).ljust(32, b"\1"), 80)
     hole = recipe.PIECE.pack(recipe.HOLE, 5000)
     chunks = (piece + hole) * 3
-    return [_join(encoding.encode([1, depth, piece]), chunks) for depth in (1, 2, 3)] + [
-        _join(encoding.encode([0, piece + hole]), chunks)
+    return [join(encoding.encode([1, depth, piece]), chunks) for depth in (1, 2, 3)] + [
+        join(encoding.encode([0, piece + hole]), chunks)
     ]
 
 
 def _keyslot_parts() -> bytes:
     clear = keys.Clear(version=1, kind=keys.DIGITS, slot=bytes(range(16)), salt=bytes(32))
-    return _join(encoding.encode(clear), encoding.encode(keys.Secret(master=golden().master, label="golden")))
+    return join(encoding.encode(clear), encoding.encode(keys.Secret(master=golden().master, label="golden")))
 
 
 def _password_parts() -> bytes:
     clear = keys.Clear(
         version=1, kind=keys.PASSWORD, slot=bytes(16), salt=bytes(32), memory_kib=65536, passes=3, lanes=4
     )
-    return _join(encoding.encode(clear), b"")
+    return join(encoding.encode(clear), b"")
 
 
 def _unsealed(kind: str, key: bytes) -> list[bytes]:
@@ -476,10 +472,10 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "index": (index_record, lambda: _unsealed("index", golden().keys.index)),
     "directory and frames": (
         directory_and_frames,
-        lambda: _small_packs() + [_join(record, b"") for record in _golden_directories()],
+        lambda: _small_packs() + [join(record, b"") for record in _golden_directories()],
     ),
     "tree": (tree_stream, lambda: golden().trees),
-    "recipe": (recipe_and_chunks, lambda: _indirect_recipes() + [_join(r, b"") for r in golden().files if r]),
+    "recipe": (recipe_and_chunks, lambda: _indirect_recipes() + [join(r, b"") for r in golden().files if r]),
     "heads": (heads, lambda: [encoding.encode([log.Head(bytes(16), 7, bytes(32))])]),
 }
 """Name: what takes an input, and the inputs to begin with."""
@@ -502,8 +498,14 @@ def main() -> None:
     def one_input(data: bytes) -> None:
         run(target, data)
 
+    def mutate(data: bytes, most: int, number: int) -> bytes:
+        rng = random.Random(number)
+        if rng.random() < 0.3:
+            return bytes(atheris.Mutate(data, most))
+        return mutation.mutated(name, data, [data], rng)[:most]
+
     options = ["-timeout=10", "-rss_limit_mb=0", "-max_len=8192", "-print_final_stats=1", f"-artifact_prefix={folder}/"]
-    atheris.Setup([sys.argv[0], f"-runs={runs}", f"-seed={seed}", *options, folder], one_input)
+    atheris.Setup([sys.argv[0], f"-runs={runs}", f"-seed={seed}", *options, folder], one_input, custom_mutator=mutate)
     atheris.Fuzz()
 
 

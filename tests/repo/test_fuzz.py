@@ -15,7 +15,7 @@ import pytest
 
 from keepstone import encoding
 from keepstone.history import recipe
-from repo import fuzzing
+from repo import fuzzing, mutation
 from support import report
 
 SEED = 20261123
@@ -37,37 +37,12 @@ def test_every_target_takes_what_keepstone_wrote(name: str) -> None:
     assert taken.count(False) <= REFUSED.get(name, 0) or name == "signed record"
 
 
-def mutated(seed: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Return an input a little different: flipped, cut, repeated, joined, or with an interesting number in it."""
-    data = bytearray(seed)
-    for _ in range(rng.choice([1, 1, 2, 4])):
-        at = rng.randrange(len(data) + 1)
-        length = rng.randrange(1, 9)
-        kind = rng.randrange(7)
-        if kind == 0 and data:
-            data[at % len(data)] ^= 1 << rng.randrange(8)
-        elif kind == 1 and data:
-            data[at % len(data)] = rng.choice([0, 1, 0x7F, 0x80, 0x90, 0xC0, 0xC4, 0xC6, 0xCF, 0xD3, 0xDD, 0xDF, 0xFF])
-        elif kind == 2:
-            del data[at : at + length]
-        elif kind == 3:
-            data[at:at] = data[at : at + length * 8]
-        elif kind == 4:
-            data[at : at + length] = rng.choice([b"\xff", b"\0", b"\x7f"]) * length
-        elif kind == 5:
-            other = rng.choice(others)
-            data[at:] = other[rng.randrange(len(other) + 1) :]
-        else:
-            data[at : at + 9] = b"\xcf" + rng.choice([2**63, 2**64 - 1, 2**32, 65536]).to_bytes(8, "big")
-    return bytes(data)
-
-
 @pytest.mark.parametrize("name", fuzzing.TARGETS)
 def test_mutated_bytes_raise_no_foreign_error(name: str) -> None:
     report(f"seed {SEED}")
     target, seeds = fuzzing.TARGETS[name]
     rng, known = random.Random(f"{SEED} {name}"), seeds()
-    taken = sum(fuzzing.run(target, mutated(rng.choice(known), known, rng)) for _ in range(250))
+    taken = sum(fuzzing.run(target, mutation.mutated(name, rng.choice(known), known, rng)) for _ in range(250))
     report(f"{taken} of 250 were taken")
 
 
@@ -75,7 +50,12 @@ ENDLESS = encoding.encode([recipe.INDIRECT, 2**62, b""])
 """A list of lists of lists ..., deeper than any reader counts."""
 
 
-@pytest.mark.parametrize(("name", "data"), [("recipe", len(ENDLESS).to_bytes(2, "little") + ENDLESS)])
+CUT = encoding.encode([recipe.INDIRECT, 1, bytes(41)])
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("recipe", mutation.join(ENDLESS, b"")), ("recipe", mutation.join(CUT, b""))]
+)
 def test_what_was_wrong_once_is_right(name: str, data: bytes) -> None:
     def ring(number: int, frame: object) -> None:
         raise TimeoutError("this input takes for ever")

@@ -172,9 +172,9 @@ def _expression(recipe: bytes, name: str) -> tuple[int, list[object]]:
 def _indirect(depth: int, bodies: Iterator[bytes], reader: ChunkReader, name: str) -> Iterator[Piece]:
     if depth == 0:
         for body in bodies:
-            yield from _unpack_some(body, name)
+            yield from _unpack(body, name)
         return
-    below = (reader.read_chunk(piece.chunk) for body in bodies for piece in _unpack_some(body, name))
+    below = (reader.read_chunk(piece.chunk) for body in bodies for piece in _unpack(body, name))
     yield from _indirect(depth - 1, _whole_pieces(below, name), reader, name)
 
 
@@ -193,10 +193,6 @@ def _whole_pieces(bodies: Iterator[bytes], name: str) -> Iterator[bytes]:
 def _unpack(body: bytes, name: str) -> Iterator[Piece]:
     if len(body) % PIECE.size:
         raise Unsupported(f"{name} has a recipe that is cut off.")
-    return _unpack_some(body, name)
-
-
-def _unpack_some(body: bytes, name: str) -> Iterator[Piece]:
     for chunk, length in PIECE.iter_unpack(body):
         if not length or (length > MAX_CHUNK and chunk != HOLE):
             raise Unsupported(f"{name} has a recipe with a piece of {length} bytes, which the format does not allow.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from keepstone.store.memory import MemoryStore
 KEY = keepstone.parse_digits("0123456789abcdef" * 4)
 """A fixed 64-digit key: unlocks without a KDF."""
 START_NS = 1_700_000_000_000_000_000
+
+
+def report(text: str) -> None:
+    """Say something that pytest shows where a test fails, or with -rA: a seed, a figure."""
+    sys.stdout.write(text + "\n")
 
 
 class FakeClock:

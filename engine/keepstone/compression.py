@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import zstandard
 
-from keepstone.errors import Damaged, UsageError
+from keepstone.errors import Damaged, NotEnoughMemory, UsageError
 from keepstone.ids import Buffer
 
 LEVELS: Mapping[str, int] = MappingProxyType({"off": 0, "fast": 1, "default": 3, "better": 9, "max": 19})
@@ -20,6 +20,8 @@ LEVELS: Mapping[str, int] = MappingProxyType({"off": 0, "fast": 1, "default": 3,
 _PROBE = 16 * 1024
 _PROBE_FROM = 128 * 1024
 """Frames from this size on are probed before they are compressed whole."""
+
+_LOWER = "Close other programs, or choose a lower compression level, then run the command again."
 
 
 class _Local(threading.local):
@@ -48,15 +50,26 @@ def level_of(setting: str) -> int:
 
 
 def compress(data: bytes, level: int) -> bytes | None:
-    """Return the zstd frame of the data, or None if it should stay raw (level 0, or it hardly shrinks)."""
-    if level == 0 or not data or (len(data) >= _PROBE_FROM and not _shrinks(data)):
-        return None
-    packed = _compressor(level).compress(data)
+    """Return the zstd frame of the data, or None if it should stay raw (level 0, or it hardly shrinks).
+
+    Raises:
+        NotEnoughMemory: the level takes more memory than there is.
+    """
+    try:
+        if level == 0 or not data or (len(data) >= _PROBE_FROM and not _shrinks(data)):
+            return None
+        packed = _compressor(level).compress(data)
+    except zstandard.ZstdError as error:
+        raise NotEnoughMemory(f"Compression failed ({error}).", _LOWER) from error
     return packed if len(packed) < len(data) - len(data) // 64 else None
 
 
 def compress_delta(data: bytes, prefix: bytes) -> bytes:
-    """Return the zstd frame of the data with `prefix` as its raw-content dictionary."""
+    """Return the zstd frame of the data with `prefix` as its raw-content dictionary.
+
+    Raises:
+        NotEnoughMemory: it takes more memory than there is.
+    """
     # The lowest level: what resembles the prefix is found by any, and higher ones gain a hundredth at the fivefold
     # time. The window must reach back over all of the prefix.
     window = max(zstandard.WINDOWLOG_MIN, (len(data) + len(prefix)).bit_length())
@@ -64,7 +77,10 @@ def compress_delta(data: bytes, prefix: bytes) -> bytes:
         1, source_size=len(data), dict_size=len(prefix), window_log=window, write_checksum=False
     )
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
+    try:
+        return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
+    except zstandard.ZstdError as error:
+        raise NotEnoughMemory(f"Compression failed ({error}).", _LOWER) from error
 
 
 def decompress(data: Buffer, size: int, name: str, prefix: bytes = b"") -> bytes:
@@ -75,6 +91,7 @@ def decompress(data: Buffer, size: int, name: str, prefix: bytes = b"") -> bytes
 
     Raises:
         Damaged: the frame is not valid or has another size.
+        NotEnoughMemory: that is all that is wrong.
     """
     try:
         if zstandard.frame_content_size(data) != size:
@@ -84,6 +101,8 @@ def decompress(data: Buffer, size: int, name: str, prefix: bytes = b"") -> bytes
             return zstandard.ZstdDecompressor(dict_data=dictionary).decompress(data, max_output_size=size)
         return _local.decompressor.decompress(data, max_output_size=size)
     except zstandard.ZstdError as error:
+        if "not enough memory" in str(error):
+            raise NotEnoughMemory(f"{name} could not be decompressed ({error}).") from error
         raise Damaged(name, f"a frame does not decompress ({error})") from error
 
 

@@ -36,6 +36,14 @@ class UsageError(KeepstoneError):
     remedy = "See `keepstone --help`."
 
 
+class NotEnoughMemory(KeepstoneError):
+    """The system gave no memory, or no thread, for what was asked."""
+
+    kind = "memory"
+    retriable = True
+    remedy = "Close other programs, then run the command again."
+
+
 # Places -----------------------------------------------------------------------------------------------------
 
 

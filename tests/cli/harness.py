@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -180,8 +181,13 @@ class Terminal:
         self.seen += data
         return bool(data)
 
-    def type(self, text: str, end: bytes = b"\n") -> None:
-        time.sleep(0.05)  # getpass throws away what was typed before it switched the echo off.
+    def type(self, text: str, end: bytes = b"\n", *, echo: bool = False, seconds: float = 30) -> None:
+        """Answer what was asked. A secret is typed once the terminal has stopped echoing: what stands in its queue
+        at that moment is thrown away (TCSAFLUSH of termios(3))."""
+        limit = time.monotonic() + seconds
+        while not echo and termios.tcgetattr(self._handle)[3] & termios.ECHO:
+            assert time.monotonic() < limit, f"the terminal still echoes after {self.seen!r}"
+            self._read(time.monotonic() + 0.01)
         os.write(self._handle, text.encode() + end)
 
     def end(self, seconds: float = 60) -> int:

@@ -45,7 +45,7 @@ def test_a_key_on_a_terminal_is_shown_in_groups_and_two_are_asked(ready: Box) ->
         asked = terminal.expect(r"Group (\d+): ")
         groups = dict(re.findall(rb"(\d+): ([0-9a-f]{4})\b", terminal.seen))
         assert len(groups) == 17
-        terminal.type(groups[asked[1]].decode().upper())
+        terminal.type(groups[asked[1]].decode().upper(), echo=True)
     assert terminal.end() == 0
     assert len(ready.json("key", "list")) == 2
 
@@ -53,7 +53,7 @@ def test_a_key_on_a_terminal_is_shown_in_groups_and_two_are_asked(ready: Box) ->
 def test_a_key_that_was_not_kept_is_not_added(ready: Box) -> None:
     terminal = ready.terminal("key", "add", "--kind", "digits")
     terminal.expect(r"Group (\d+): ")
-    terminal.type("nope")
+    terminal.type("nope", echo=True)
     assert terminal.end() == 2
     assert len(ready.json("key", "list")) == 1
     ready.fails(2, "key", "add", "--kind", "digits")

@@ -11,12 +11,15 @@ import os
 import struct
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import zstandard
 from blake3 import blake3
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -32,7 +35,24 @@ class FormatError(Exception):
 
 def need(condition: object, what: str) -> None:
     if not condition:
-        raise FormatError(what)
+        raise FormatError(f"{what} is not as the format says")
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn whatever a library says of damaged bytes into one error that names the object they stand in."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from None
+    except InvalidTag:
+        raise FormatError(f"{name}: a seal does not match, so it was altered or moved") from None
+    except InvalidSignature:
+        raise FormatError(f"{name}: its signature does not match") from None
+    except (struct.error, IndexError):
+        raise FormatError(f"{name}: it is cut off") from None
+    except (msgspec.DecodeError, zstandard.ZstdError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{name}: it does not decode ({error})") from None
 
 
 def b3(data: bytes) -> bytes:
@@ -59,8 +79,8 @@ def record(data: bytes) -> Any:
 def check_header(data: bytes, kind: int, repository: bytes | None = None) -> int:
     """Return the algorithm."""
     magic, version, found, algorithm, zero, epoch, owner = struct.unpack_from("<8sBBBBI16s", data)
-    need(magic == b"KEEPSTON" and version == 1 and found == kind and zero == 0 and epoch == 0, "header")
-    need(repository in (None, owner), "another repository")
+    need(magic == b"KEEPSTON" and version == 1 and found == kind and zero == 0 and epoch == 0, "its header")
+    need(repository in (None, owner), "the repository it names")
     return algorithm
 
 
@@ -68,7 +88,7 @@ def unseal(root: bytes, data: bytes, kind: int, place: bytes = b"") -> bytes:
     algorithm = check_header(data, kind)
     salt, commitment, ciphertext = data[32:64], data[64:96], data[96:]
     stream = b3k(root, b"seal" + salt, 64)
-    need(stream[32:] == commitment, "commitment")
+    need(stream[32:] == commitment, "its commitment")
     plaintext = decrypt(algorithm, stream[:32], bytes(12), data[:32] + place, ciphertext)
     (length,) = struct.unpack_from("<I", plaintext)
     return plaintext[4 : 4 + length]
@@ -77,13 +97,13 @@ def unseal(root: bytes, data: bytes, kind: int, place: bytes = b"") -> bytes:
 def open_keyslot(data: bytes, password: str | None, digits: bytes | None) -> bytes | None:
     """Return the master key, or None if the secret does not fit."""
     algorithm = check_header(data, 2)
-    need(b3(data[:-32]) == data[-32:], "checksum of a keyslot")
+    need(b3(data[:-32]) == data[-32:], "its checksum")
     (n,) = struct.unpack_from("<H", data, 32)
     clear_bytes = data[34 : 34 + n]
     clear = record(clear_bytes)
-    need(clear["v"] == 1, "keyslot version")
+    need(clear["v"] == 1, "its version")
     if clear["k"] == "password" and password is not None:
-        need(65536 <= clear["m"] <= 4 << 20 and 3 <= clear["t"] <= 16 and 1 <= clear["p"] <= 16, "KDF parameters")
+        need(65536 <= clear["m"] <= 4 << 20 and 3 <= clear["t"] <= 16 and 1 <= clear["p"] <= 16, "its cost")
         kdf = Argon2id(salt=clear["s"], length=32, iterations=clear["t"], lanes=clear["p"], memory_cost=clear["m"])
         material = kdf.derive(unicodedata.normalize("NFC", password).encode())
     elif clear["k"] == "digits" and digits is not None:
@@ -105,28 +125,28 @@ class Pack:
     """An opened pack."""
 
     def __init__(self, data: bytes, name: str, epoch_key: bytes, repository: bytes) -> None:
-        need(b3(data).hex() == name, "a pack's name")
+        need(b3(data).hex() == name, "its name")
         algorithm = check_header(data, 3, repository)
         (trailer,) = struct.unpack("<I", data[-4:])
-        need(trailer == TRAILER and data[-TRAILER : -TRAILER + PACK_HEADER] == data[:PACK_HEADER], "trailer")
+        need(trailer == TRAILER and data[-TRAILER : -TRAILER + PACK_HEADER] == data[:PACK_HEADER], "its trailer")
         kind, length = struct.unpack_from("<HH", data, 32)
-        need(kind == 1 and length == 80, "envelope")
+        need(kind == 1 and length == 80, "its envelope")
         salt, wrapped, commitment = data[36:68], data[68:116], data[116:148]
         pack_key = decrypt(algorithm, b3k(epoch_key, b"wrap" + salt), bytes(12), data[:32], wrapped)
         stream = b3k(pack_key, b"frames", 64)
-        need(stream[32:] == commitment, "commitment of a pack")
+        need(stream[32:] == commitment, "its commitment")
         self._data, self._algorithm, self._key = data, algorithm, stream[:32]
         (size,) = struct.unpack("<Q", self.part(3, 0, data[-28:-4]))
         end = len(data) - TRAILER
         version, frames, padding = record(self.part(2, 0, data[end - size : end]))
-        need(version == 1, "directory version")
+        need(version == 1, "its directory")
         self.frames = frames
         self.offsets = [PACK_HEADER]
         for frame in frames:
             self.offsets.append(self.offsets[-1] + frame[1])
         padded = self.offsets[-1] + struct.unpack("<I", padding)[0]
-        need(padded == end - size, "the parts of a pack")
-        need(not self.part(1, 0, data[self.offsets[-1] : padded]).strip(b"\0"), "padding")
+        need(padded == end - size, "the sum of its parts")
+        need(not self.part(1, 0, data[self.offsets[-1] : padded]).strip(b"\0"), "its padding")
 
     def part(self, role: int, ordinal: int, sealed: bytes) -> bytes:
         nonce = struct.pack("<IQ", role, ordinal)
@@ -163,18 +183,23 @@ class Repository:
     def __init__(self, folder: Path, password: str | None = None, digits: bytes | None = None) -> None:
         self._folder = folder
         config = (folder / "config").read_bytes()
-        need(b3(config[:-32]) == config[-32:], "checksum of the config")
+        with reading("config"):
+            need(b3(config[:-32]) == config[-32:], "its checksum")
+            check_header(config, 1)
         self.id = config[16:32]
         self.slots = {}
         for path in sorted((folder / "keyslots").iterdir()):
-            master = open_keyslot(path.read_bytes(), password, digits)
-            if master is not None:
-                self.slots[bytes.fromhex(path.name)] = master
-        need(self.slots, "the secret opens no keyslot")
+            with reading(f"keyslots/{path.name}"):
+                master = open_keyslot(path.read_bytes(), password, digits)
+                if master is not None:
+                    self.slots[bytes.fromhex(path.name)] = master
+        if not self.slots:
+            raise FormatError("the secret opens no keyslot")
         master = next(iter(self.slots.values()))
         self.chunk_key = derive(master, "chunk id")
-        self.config = record(unseal(derive(master, "config"), config[:-32], 1))
-        need(self.config["v"] == 1 and not self.config.get("f"), "config")
+        with reading("config"):
+            self.config = record(unseal(derive(master, "config"), config[:-32], 1))
+            need(self.config["v"] == 1 and not self.config.get("f"), "its version")
         self.records = self._read_logs(derive(master, "log"))
         self._check_slot()
         self._places: dict[bytes, tuple[Path, int, int, int]] = {}
@@ -190,19 +215,23 @@ class Repository:
         for log in sorted((self._folder / "log").iterdir()):
             previous = bytes(32)
             for sequence, path in enumerate(sorted(log.iterdir()), 1):
-                need(int(path.name, 16) == sequence, "a gap in a log")
-                data = path.read_bytes()
-                place = bytes.fromhex(log.name) + struct.pack("<Q", sequence)
-                encoded, signature = record(unseal(key, data, 5, place))
-                entry = record(encoded)
-                need(entry["v"] == 1 and entry["p"] == previous and entry["w"].hex() == log.name, "a record")
-                need(b3(entry["q"])[:16] == entry["w"] and entry["s"] == sequence, "a record's writer")
-                Ed25519PublicKey.from_public_bytes(entry["q"]).verify(
-                    signature, b"keepstone 1 log record\0" + self.id + encoded
-                )
-                previous = b3(data)
-                found.append(entry)
+                with reading(f"log/{log.name}/{path.name}"):
+                    need(int(path.name, 16) == sequence, f"record {sequence} is missing: the log")
+                    data = path.read_bytes()
+                    place = bytes.fromhex(log.name) + struct.pack("<Q", sequence)
+                    found.append(self._open_record(unseal(key, data, 5, place), log.name, sequence, previous))
+                    previous = b3(data)
         return found
+
+    def _open_record(self, signed: bytes, writer: str, sequence: int, previous: bytes) -> dict[str, Any]:
+        encoded, signature = record(signed)
+        entry: dict[str, Any] = record(encoded)
+        need(entry["v"] == 1 and entry["p"] == previous and entry["w"].hex() == writer, "its place in the log")
+        need(b3(entry["q"])[:16] == entry["w"] and entry["s"] == sequence, "its writer")
+        Ed25519PublicKey.from_public_bytes(entry["q"]).verify(
+            signature, b"keepstone 1 log record\0" + self.id + encoded
+        )
+        return entry
 
     def _check_slot(self) -> None:
         live, gone = set(self.config["k"]), set()
@@ -211,23 +240,28 @@ class Repository:
                 body = record(entry["b"])
                 live.update(body.get("a", []))
                 gone.update(body.get("r", []))
-        need(self.slots.keys() & (live - gone), "the keyslot was removed")
+        if not self.slots.keys() & (live - gone):
+            raise FormatError("the keyslot was removed")
 
     def _pack(self, path: Path) -> Pack:
         if path not in self._packs:
             if len(self._packs) > 3:
                 self._packs.clear()
-            self._packs[path] = Pack(path.read_bytes(), path.name, self._epoch, self.id)
+            with reading(f"packs/{path.parent.name}/{path.name}"):
+                self._packs[path] = Pack(path.read_bytes(), path.name, self._epoch, self.id)
         return self._packs[path]
 
     def chunk(self, chunk: bytes) -> bytes:
+        if chunk not in self._places:
+            raise FormatError(f"chunk {chunk.hex()} is in no pack")
         path, ordinal, at, length = self._places[chunk]
-        if (path, ordinal) not in self._frames:
-            if len(self._frames) > 64:
-                self._frames.clear()
-            self._frames[path, ordinal] = self._pack(path).frame(ordinal, self.chunk)
-        data = self._frames[path, ordinal][at : at + length]
-        need(b3k(self.chunk_key, data) == chunk, "a chunk's id")
+        with reading(f"packs/{path.parent.name}/{path.name}"):
+            if (path, ordinal) not in self._frames:
+                if len(self._frames) > 64:
+                    self._frames.clear()
+                self._frames[path, ordinal] = self._pack(path).frame(ordinal, self.chunk)
+            data = self._frames[path, ordinal][at : at + length]
+            need(b3k(self.chunk_key, data) == chunk, "a chunk's id")
         return data
 
     def content(self, recipe: bytes) -> Any:
@@ -299,9 +333,13 @@ def main() -> None:
     )
     wanted = sys.argv[3] if len(sys.argv) > 3 else ""
     found = [body for id_, body in repository.snapshots() if id_.hex().startswith(wanted)]
-    need(found, "no such snapshot")
+    if not found:
+        raise FormatError("no such snapshot")
     repository.restore(found[-1].get("r", b""), os.fsencode(sys.argv[2]))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FormatError as error:
+        sys.exit(f"Error: {error}.")

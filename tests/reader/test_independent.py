@@ -69,5 +69,5 @@ def test_the_second_reader_is_small_and_imports_nothing_of_keepstone() -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").split(".")[0])
     allowed = {"blake3", "cryptography", "zstandard", "msgspec"}
-    standard = {"__future__", "os", "struct", "sys", "unicodedata", "pathlib", "typing"}
+    standard = {"__future__", "collections", "contextlib", "os", "pathlib", "struct", "sys", "typing", "unicodedata"}
     assert imported <= allowed | standard

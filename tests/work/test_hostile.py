@@ -215,3 +215,36 @@ def test_a_listing_of_a_hostile_snapshot_is_an_error_not_a_crash(attacker: Attac
     with attacker.place.open(in_memory=True) as repository, pytest.raises(KeepstoneError):
         list(repository.ls(repository.snapshot("latest")))
     assert isinstance(attacker.client, keepstone.Client)
+
+
+@pytest.mark.parametrize("standing", [False, True])
+def test_a_recipe_longer_than_its_file_fills_no_disk_and_ends(
+    attacker: Attacker, tmp_path: Path, standing: bool
+) -> None:
+    """Lists of lists, in which one piece stands thousands of times at every level: 2^36 pieces of 4 KiB."""
+    with writing(attacker.repository, 3) as writer:
+        body = recipe.PIECE.pack(writer.add(b"x" * 4096), 4096)
+        for _ in range(3):
+            data = body * 4096
+            body = recipe.PIECE.pack(writer.add_tree(data), len(data))
+        writer.flush()
+    endless = encoding.encode([recipe.INDIRECT, 3, body])
+    attacker.publish([Entry(name=b"bomb", kind=tree.FILE, mode=0o600, size=10_000, content=endless)])
+    (tmp_path / "out").mkdir()
+    if standing:
+        (tmp_path / "out" / "bomb").write_bytes(b"x" * 10_000)
+    result = _restore(attacker, tmp_path / "out")
+    assert isinstance(result, RestoreResult)
+    assert [problem.path for problem in result.problems] == [b"/bomb"]
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) == 10_000 * standing
+    with attacker.place.open(in_memory=True) as client:
+        assert [affected.path for affected in client.check().affected] == [b"/bomb"]
+
+
+@pytest.mark.parametrize("piece", [recipe.PIECE.pack(recipe.HOLE, 0), recipe.PIECE.pack(b"c" * 32, 0)])
+def test_a_piece_of_no_length_is_refused(attacker: Attacker, tmp_path: Path, piece: bytes) -> None:
+    content = encoding.encode([recipe.PIECES, piece])
+    attacker.publish([Entry(name=b"f", kind=tree.FILE, mode=0o600, content=content)])
+    result = _restore(attacker, tmp_path / "out")
+    assert isinstance(result, RestoreResult)
+    assert [problem.error.kind for problem in result.problems] == ["unsupported"]

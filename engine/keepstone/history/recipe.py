@@ -108,13 +108,26 @@ class PieceWriter:
         return self._above
 
 
-def pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]:
+def pieces(recipe: bytes, reader: ChunkReader, name: str, size: int | None = None) -> Iterator[Piece]:
     """Yield the pieces of a recipe, in order.
 
+    Args:
+        size: how many bytes they are, if that is known. More are refused when they are met and not at the end: lists
+            of lists may, if somebody means harm, have no end that is ever reached.
+
     Raises:
-        Unsupported: it uses an expression that this version does not know.
+        Unsupported: it uses an expression that this version does not know, or its pieces are too long.
         Damaged: a chunk of a long recipe is missing or damaged.
     """
+    found = 0
+    for piece in _pieces(recipe, reader, name):
+        found += piece.length
+        if size is not None and found > size:
+            raise Unsupported(name, "has a recipe whose lengths do not fit the file")
+        yield piece
+
+
+def _pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]:
     kind, rest = _expression(recipe, name)
     if kind == PIECES and len(rest) == 1 and isinstance(rest[0], bytes):
         yield from _unpack(rest[0], name)
@@ -133,22 +146,30 @@ def list_pieces(recipe: bytes, name: str) -> Iterator[Piece]:
         yield from _unpack(rest[1], name)
 
 
-def chunks_of_recipe(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[ChunkId]:
-    """Yield every chunk a recipe needs: of the data, and of its own long lists."""
-    kind, rest = _expression(recipe, name)
-    if kind == INDIRECT and len(rest) == 2 and isinstance(rest[0], int) and isinstance(rest[1], bytes):
-        level: Iterator[bytes] = iter([rest[1]])
-        for _ in range(rest[0]):
-            listed = [piece.chunk for body in level for piece in _unpack_some(body, name)]
-            yield from listed
-            level = (reader.read_chunk(chunk) for chunk in listed)
-            level = _whole_pieces(level, name)
-        for body in level:
-            yield from (piece.chunk for piece in _unpack_some(body, name) if not piece.is_hole)
-        return
-    for piece in pieces(recipe, reader, name):
+def chunks_of_recipe(recipe: bytes, reader: ChunkReader, name: str, size: int | None = None) -> Iterator[ChunkId]:
+    """Yield every chunk a recipe needs: of the data, and of its own long lists. Arguments and errors as `pieces`."""
+    lists = _Noting(reader)
+    for piece in pieces(recipe, lists, name, size):
+        yield from lists.take()
         if not piece.is_hole:
             yield piece.chunk
+    yield from lists.take()
+
+
+class _Noting:
+    """Reads chunks, and notes which."""
+
+    def __init__(self, reader: ChunkReader) -> None:
+        self._reader = reader
+        self._read: list[ChunkId] = []
+
+    def read_chunk(self, chunk: ChunkId) -> bytes:
+        self._read.append(chunk)
+        return self._reader.read_chunk(chunk)
+
+    def take(self) -> list[ChunkId]:
+        read, self._read = self._read, []
+        return read
 
 
 def read_all(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[bytes]:
@@ -179,9 +200,9 @@ def _expression(recipe: bytes, name: str) -> tuple[int, list[object]]:
 def _indirect(depth: int, bodies: Iterator[bytes], reader: ChunkReader, name: str) -> Iterator[Piece]:
     if depth == 0:
         for body in bodies:
-            yield from _unpack_some(body, name)
+            yield from _unpack(body, name)
         return
-    below = (reader.read_chunk(piece.chunk) for body in bodies for piece in _unpack_some(body, name))
+    below = (reader.read_chunk(piece.chunk) for body in bodies for piece in _unpack(body, name))
     yield from _indirect(depth - 1, _whole_pieces(below, name), reader, name)
 
 
@@ -200,11 +221,7 @@ def _whole_pieces(bodies: Iterator[bytes], name: str) -> Iterator[bytes]:
 def _unpack(body: bytes, name: str) -> Iterator[Piece]:
     if len(body) % PIECE.size:
         raise Unsupported(name, "has a recipe that is cut off")
-    return _unpack_some(body, name)
-
-
-def _unpack_some(body: bytes, name: str) -> Iterator[Piece]:
     for chunk, length in PIECE.iter_unpack(body):
-        if chunk != HOLE and not 0 < length <= MAX_CHUNK:
-            raise Unsupported(name, f"has a recipe with a chunk of {length} bytes, more than the format allows")
+        if not length or (length > MAX_CHUNK and chunk != HOLE):
+            raise Unsupported(name, f"has a recipe with a piece of {length} bytes, which the format does not allow")
         yield Piece(ChunkId(chunk), length)

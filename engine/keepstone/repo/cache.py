@@ -2,15 +2,17 @@
 
 It is one LMDB file, used by one process at a time. LMDB has no checksums and trusts its file, so a keyed hash of the
 whole file (the *stamp*) is checked before LMDB sees it and written when it is closed; a file without a valid stamp
-(flipped, truncated, foreign, or left by a killed process) is discarded. What it answers is believed only where
-being wrong costs time: a chunk's place is confirmed against the pack's own directory, a folder's tree against the
-parent snapshot. If LMDB cannot be used, a dictionary takes over for this run.
+(flipped, truncated, foreign, or left by a killed process) is discarded. A file that turns out to be broken all the
+same (its disk fails while it is open) answers that it knows nothing, and is discarded next time. What it answers is
+believed only where being wrong costs time: a chunk's place is confirmed against the pack's own directory, a folder's
+tree against the parent snapshot. If LMDB cannot be used, a dictionary takes over for this run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import struct
 import tempfile
@@ -105,7 +107,7 @@ class LmdbTables:
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self._folder, self._key = folder, key
-        self._dirty = False
+        self._dirty, self._sound = False, True
         if not self._stamp_matches():
             self._discard()
         # sync is off because a file without a valid stamp is discarded anyway; the stamp is written after a sync.
@@ -123,9 +125,13 @@ class LmdbTables:
         self._reader: lmdb.Transaction | None = None
 
     def get(self, table: bytes, key: bytes) -> bytes | None:
-        if self._reader is None:
-            self._reader = self._env.begin()
-        found = self._reader.get(key, db=self._databases[table])
+        try:
+            if self._reader is None:
+                self._reader = self._env.begin()
+            found = self._reader.get(key, db=self._databases[table])
+        except lmdb.Error:
+            self._distrust()
+            return None
         return None if found is None else bytes(found)
 
     def write(self, changes: Iterable[tuple[bytes, Pairs]]) -> None:
@@ -140,15 +146,28 @@ class LmdbTables:
                             cursor.putmulti(pairs)
                 return
             except lmdb.MapFullError:
-                self._env.set_mapsize(self._env.info()["map_size"] * 2)
+                self._grow()
+            except lmdb.DiskError:
+                raise  # The disk is full; the file is as whole as before.
+            except lmdb.Error:
+                self._sound = False
+                raise
 
     def keys(self, table: bytes) -> Iterator[bytes]:
         with self._env.begin() as reader, reader.cursor(self._databases[table]) as cursor:
             yield from cursor.iternext(keys=True, values=False)
 
     def count(self, table: bytes) -> int:
-        with self._env.begin() as reader:
-            return int(reader.stat(self._databases[table])["entries"])
+        try:
+            with self._env.begin() as reader:
+                entries = int(reader.stat(self._databases[table])["entries"])
+        except lmdb.Error:
+            self._distrust()
+            return 0
+        if entries > self._map_size():  # A caller takes memory for so many; no entry is shorter than a byte.
+            self._distrust()
+            return 0
+        return entries
 
     def close(self) -> None:
         """Close the file; if it changed, sync it and write its stamp."""
@@ -157,7 +176,7 @@ class LmdbTables:
             with contextlib.suppress(lmdb.Error):
                 self._env.sync(True)
         self._env.close()
-        if self._dirty:
+        if self._dirty and self._sound:
             with contextlib.suppress(OSError):
                 temporary = self._folder / "stamp.new"
                 temporary.touch(0o600)
@@ -168,6 +187,20 @@ class LmdbTables:
         if not self._dirty:
             (self._folder / "stamp").unlink(missing_ok=True)
             self._dirty = True
+
+    def _grow(self) -> None:
+        size = self._env.info()["map_size"] * 2
+        # LMDB gives up its map before it takes the larger one; if it gets none, all the file holds is lost for this
+        # run. So try first whether there is address space for it.
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ).close()
+        self._env.set_mapsize(size)
+
+    def _distrust(self) -> None:
+        """The file is broken although its stamp was right: read on as if it were empty, and never stamp it again."""
+        self._end_reader()
+        self._sound = False
+        with contextlib.suppress(OSError):
+            self._begin_change()
 
     def _end_reader(self) -> None:
         if self._reader is not None:
@@ -180,7 +213,8 @@ class LmdbTables:
         return FIRST_MAP
 
     def _stamp(self) -> bytes:
-        file = blake3(key=self._key, max_threads=blake3.AUTO)
+        # On one thread: where no thread can be started, blake3 ends the program with an error that is no Exception.
+        file = blake3(key=self._key)
         file.update_mmap(self._folder / "data.mdb")
         return keyed(self._key, b"stamp", file.digest())
 
@@ -344,7 +378,7 @@ class LocalIndex:
         # A cache that cannot be written (a full disk, say) costs time only; the run goes on with what it has.
         try:
             self._tables.write(changes)
-        except lmdb.Error:
+        except (OSError, lmdb.Error):
             self.failed = True
 
 

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from keepstone import encoding, sealing
-from keepstone.errors import Damaged, KeepstoneError, Unsupported, UsageError
+from keepstone.errors import Damaged, NotEnoughMemory, Unsupported, UsageError
 from keepstone.hashing import SubKeys, derive, keyed, stored_name
 from keepstone.ids import ID_LENGTH, KeyslotId, RepositoryId
 from keepstone.repo import format as layout
@@ -264,7 +264,7 @@ def _argon2id(secret: bytes, clear: Clear) -> bytes:
         )
         return kdf.derive(secret)
     except (MemoryError, UnsupportedAlgorithm, ValueError) as error:
-        raise KeepstoneError(
+        raise NotEnoughMemory(
             f"The password could not be processed with {clear.memory_kib // 1024} MiB of memory ({error}).",
             "Free some memory, or unlock with a 64-digit key.",
         ) from error

@@ -235,6 +235,19 @@ class Repository:
             self._depths[key] = 1 + max(known, default=0)
         return self._depths[key]
 
+    def is_stored(self, chunk: ChunkId) -> bool:
+        """As `confirm`, but that a chunk is missing is believed only of a local index made anew in this run."""
+        return self.confirm(chunk) or (self._rebuilt_index() and self.confirm(chunk))
+
+    def _rebuilt_index(self) -> bool:
+        """Make the local index anew; False if that was done in this run already."""
+        if self.index_is_fresh:
+            return False
+        self.reset_index()
+        self.ready_index()
+        self.index_is_fresh = True
+        return True
+
     def _confirmed(self, chunk: ChunkId, place: Place) -> tuple[pack.Directory, sealing.FrameCipher] | None:
         where = self.index.pack(place.pack)
         if where is None:
@@ -270,10 +283,7 @@ class Repository:
 
     def _read_missing(self, chunk: ChunkId, place: Place | None) -> bytes:
         """Say what is wrong: the pack is damaged, or there is none; a wrong local index is rebuilt first."""
-        if not self.index_is_fresh:
-            self.reset_index()
-            self.ready_index()
-            self.index_is_fresh = True
+        if self._rebuilt_index():
             return self.read_chunk(chunk)
         where = None if place is None else self.index.pack(place.pack)
         if where is not None:

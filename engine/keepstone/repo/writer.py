@@ -14,13 +14,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import ParamSpec
 
-from keepstone.errors import Damaged, StoreError, Unsupported, UsageError
+from keepstone.errors import Damaged, NotEnoughMemory, StoreError, Unsupported, UsageError
 from keepstone.hashing import chunk_id, stored_name
 from keepstone.ids import Buffer, ChunkId, PackId, WriterId
 from keepstone.repo import format as layout
 from keepstone.repo import index, log, pack
 from keepstone.repo.repository import Repository
+
+P = ParamSpec("P")
 
 DATA, TREES = 0, 1
 """Lanes: content of files, and what describes it."""
@@ -176,7 +179,18 @@ class Writer:
         if not self._room.acquire(blocking=False):
             while not self._room.acquire(timeout=0.2):
                 self._collect()
-        self._futures.add(self._pool.submit(work))
+        self._begin(work)
+
+    def _begin(self, work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+        """Let a worker do something; the first calls start the workers.
+
+        Raises:
+            NotEnoughMemory: the system gives no thread.
+        """
+        try:
+            self._futures.add(self._pool.submit(work, *arguments, **named))
+        except RuntimeError as error:  # What Python raises where pthread_create(3) fails.
+            raise NotEnoughMemory(f"A worker thread did not start, for lack of memory or threads ({error}).") from error
 
     def _collect(self) -> None:
         """Take over what the workers finished: raise their errors, record their packs."""
@@ -269,7 +283,8 @@ class Writer:
         merged = self._merge(rest)
         if not merged.full:
             rest = [merged] if merged.frames else []
-        self._futures.update(self._pool.submit(self._close_pack, open_pack) for open_pack in rest)
+        for open_pack in rest:
+            self._begin(self._close_pack, open_pack)
         self._drain()
         if self._unindexed:
             self._store_index()

@@ -265,7 +265,7 @@ class _Check:
         if entry.kind != tree.FILE or not entry.content:
             return True
         try:
-            self._need(entry.content, snapshot.name)
+            self._need(entry.content, snapshot.name, entry.size)
         except (Damaged, Unsupported, StoreError) as error:
             self._affected(snapshot, path)
             if isinstance(error, ChunkMissing):
@@ -273,12 +273,12 @@ class _Check:
             return False
         return True
 
-    def _need(self, content: bytes, name: str) -> None:
+    def _need(self, content: bytes, name: str, size: int | None = None) -> None:
         """Raise unless every chunk of a recipe is in a directory that was read, and not known to be bad."""
-        for chunk in chunks_of_recipe(content, self.repository, name):
+        for chunk in chunks_of_recipe(content, self.repository, name, size):
             if chunk in self.bad_chunks and not self._elsewhere(chunk):
                 raise Damaged(name, "a chunk of it is damaged")
-            if not self.repository.confirm(chunk):
+            if not self.repository.is_stored(chunk):
                 raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "it is in no pack that can be read")
 
     def _elsewhere(self, chunk: ChunkId) -> bool:

@@ -275,7 +275,7 @@ class _Restore:
             self.restored.append((place, entry))
 
     def _pieces(self, entry: Entry) -> Iterator[Piece]:
-        return pieces(entry.content, self.repository, self.name) if entry.content else iter(())
+        return pieces(entry.content, self.repository, self.name, entry.size) if entry.content else iter(())
 
     def _fetch_plan(self, entry: Entry, standing: Standing) -> Iterator[bool]:
         """Yield for each piece whether the standing file has it at its place already."""

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keepstone.containers import transforms
-from keepstone.containers.compressor import ZLIB
+from keepstone.containers import compressor, transforms
+from keepstone.containers.compressor import GZIP, INFO_ZIP, ZLIB
 from keepstone.containers.context import Context
 from keepstone.containers.nodes import Deflate, DeflateSettings, Span
 from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, pieces_of
 
-RAW = -15
+RAW = compressor.RAW_WINDOW
 WASTE = 4 * 1024 * 1024
 """Plaintext that candidates may go through in vain, for one stream."""
 
-_LIKELY = ((6, 8), (9, 8), (1, 8), (5, 8), (7, 8), (8, 8), (6, 9), (9, 9), (1, 9), (2, 8), (3, 8), (4, 8),
-           (2, 9), (3, 9), (4, 9), (5, 9), (7, 9), (8, 9))  # fmt: skip
-"""zlib's level and memory level. 8 is the default of zlib and of Java, Python and Android."""
+_LIKELY = (
+    (ZLIB, 6, 8), (ZLIB, 9, 8), (ZLIB, 1, 8), (INFO_ZIP, 6, 0), (INFO_ZIP, 9, 0), (GZIP, 6, 0), (GZIP, 9, 0),
+    (GZIP, 1, 0), (INFO_ZIP, 1, 0), (ZLIB, 5, 8), (ZLIB, 7, 8), (ZLIB, 8, 8), (ZLIB, 6, 9), (ZLIB, 9, 9), (ZLIB, 1, 9), (ZLIB, 2, 8),
+    (ZLIB, 3, 8), (ZLIB, 4, 8), (ZLIB, 2, 9), (ZLIB, 3, 9), (ZLIB, 4, 9), (ZLIB, 5, 9), (ZLIB, 7, 9), (ZLIB, 8, 9),
+    *((encoder, level, 0) for encoder in (INFO_ZIP, GZIP) for level in (2, 3, 4, 5, 7, 8)),
+)  # fmt: skip
+"""Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android."""
+_FEW = 6
 
 _FLEVEL = {0: range(2), 1: range(2, 6), 2: range(6, 7), 3: range(7, 10)}
 """Which levels the header of a zlib stream can mean."""
@@ -66,14 +71,11 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
         levels = _FLEVEL[header[1] >> 6]
     seen = set()
     few = context.failed_in_a_row >= context.budget.failures
-    for recent in context.recent:
-        settings = DeflateSettings(recent.encoder, recent.level, wbits, recent.mem_level, recent.strategy)
-        if settings.level in levels:
+    recent = ((settings.encoder, settings.level, settings.mem_level) for settings in context.recent)
+    for encoder, level, memory in (*recent, *_LIKELY[: _FEW if few else None]):
+        settings = DeflateSettings(encoder, level, wbits, memory, 0)
+        if level in levels and settings not in seen and (encoder == ZLIB or wbits == RAW):
             seen.add(settings)
-            yield settings
-    for level, memory in _LIKELY[: 3 if few else None]:
-        settings = DeflateSettings(ZLIB, level, wbits, memory, 0)
-        if level in levels and settings not in seen:
             yield settings
 
 

@@ -20,11 +20,12 @@ WASTE = 4 * 1024 * 1024
 """Plaintext that candidates may go through in vain, for one stream."""
 
 _LIKELY = (
-    (ZLIB, 6, 8), (ZLIB, 9, 8), (ZLIB, 1, 8), (INFO_ZIP, 6, 0), (INFO_ZIP, 9, 0), (GZIP, 6, 0), (GZIP, 9, 0),
-    (GZIP, 1, 0), (INFO_ZIP, 1, 0), (ZLIB, 5, 8), (ZLIB, 7, 8), (ZLIB, 8, 8), (ZLIB, 6, 9), (ZLIB, 9, 9), (ZLIB, 1, 9), (ZLIB, 2, 8),
-    (ZLIB, 3, 8), (ZLIB, 4, 8), (ZLIB, 2, 9), (ZLIB, 3, 9), (ZLIB, 4, 9), (ZLIB, 5, 9), (ZLIB, 7, 9), (ZLIB, 8, 9),
+    *((ZLIB, level, 8) for level in (6, 9, 1)),
+    *((encoder, level, 0) for level in (6, 9, 1) for encoder in (INFO_ZIP, GZIP)),
+    *((ZLIB, level, 8) for level in (5, 7, 8, 2, 3, 4)),
+    *((ZLIB, level, 9) for level in (6, 9, 1, 2, 3, 4, 5, 7, 8)),
     *((encoder, level, 0) for encoder in (INFO_ZIP, GZIP) for level in (2, 3, 4, 5, 7, 8)),
-)  # fmt: skip
+)
 """Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android."""
 _FEW = 6
 

@@ -1,0 +1,39 @@
+"""Containers: file formats that hide their content from dedup, unwrapped so that they can be rebuilt byte for byte.
+
+General layout: `unwrap` recognises a format and returns a proven expression (`nodes`); `leaves` reads the plaintext
+that is to be stored; `rebuild` and `encode` make the original bytes of it again. One module for each format (`zips`,
+`streams`, `tar`, `sms`, `whatsapp`, `signal`) finds the transforms; `matching` finds deflate settings; `transforms`
+holds the transforms themselves, which a restore needs and nothing else.
+
+This package knows bytes. It knows no paths, no repositories and no recipes.
+"""
+
+from keepstone.containers.context import Budget, Report
+from keepstone.containers.keys import ContainerKeyMissing, Keys, SignalKey, WhatsAppKey
+from keepstone.containers.nodes import (
+    AesGcm,
+    Base64,
+    Concat,
+    Deflate,
+    DeflateSettings,
+    Literal,
+    Node,
+    SignalFrames,
+    Span,
+    Transform,
+    length,
+    spans,
+)
+from keepstone.containers.reading import Leaf, leaves, rebuild
+from keepstone.containers.signal import parse_passphrase
+from keepstone.containers.source import Broken, FileSource, MemorySource, Source
+from keepstone.containers.transforms import decode, encode
+from keepstone.containers.unwrap import HEAD, Unwrapped, recognise, unwrap
+from keepstone.containers.whatsapp import parse_key
+
+__all__ = [
+    "AesGcm", "Base64", "Broken", "Budget", "Concat", "ContainerKeyMissing", "Deflate", "DeflateSettings", "FileSource",
+    "HEAD", "Keys", "Leaf", "Literal", "MemorySource", "Node", "Report", "SignalFrames", "SignalKey", "Source", "Span",
+    "Transform", "Unwrapped", "WhatsAppKey", "decode", "encode", "leaves", "length", "parse_key", "parse_passphrase",
+    "rebuild", "recognise", "spans", "unwrap",
+]  # fmt: skip

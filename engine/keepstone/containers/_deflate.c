@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Deflate as zlib does it, and as its ancestor does it in GNU gzip and in Info-ZIP zip: the bits of oracle.py, fast.
+//
+// All look for matches alike: hash chains over a window of 32 KiB, lazy evaluation above level 3. They differ in how many
+// symbols a block holds and whether it may end early, and in what happens at the very end of the input, where gzip
+// compares bytes that are no longer input. So the window is kept exactly as gzip keeps it.
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "_huffman.h"
+
+#define WINDOW 32768u
+#define LEAST 3u
+#define MOST 258u
+#define AHEAD (MOST + LEAST + 1)
+#define FARTHEST (WINDOW - AHEAD)
+#define TOO_FAR 4096u
+
+enum { ZLIB, GZIP, INFO_ZIP }; // the encoder's number in a recipe
+
+typedef struct {
+    // settings
+    int level, ancestor, clamps;
+    unsigned good, lazy, nice, chain, symbols, hash_bits, hash_shift;
+    // the search
+    uint8_t window[2 * WINDOW + MOST + 8];
+    uint16_t previous[WINDOW], *head;
+    unsigned hash, at, ahead, match_at, match_length, before_length, before_at;
+    long block_at;
+    int pending, started, ended;
+    // input that waits until a whole refill is there
+    uint8_t *waiting;
+    size_t waiting_length;
+    block block;
+    output out;
+} encoder;
+
+static const uint16_t levels[10][4] = { // good, lazy, nice, chain
+    {0, 0, 0, 0},      {4, 4, 8, 4},       {4, 5, 16, 8},       {4, 6, 32, 32},       {4, 4, 16, 16},
+    {8, 16, 32, 32},   {8, 16, 128, 128},  {8, 32, 128, 256},   {32, 128, 258, 1024}, {32, 258, 258, 4096},
+};
+
+static void add_to_hash(encoder *e, uint8_t byte)
+{
+    e->hash = (e->hash << e->hash_shift ^ byte) & ((1u << e->hash_bits) - 1);
+}
+
+// Enters the string at `at` and returns the newest earlier one with its hash; 0 is none, so position 0 is never found.
+static unsigned insert(encoder *e, unsigned at)
+{
+    unsigned found;
+    add_to_hash(e, e->window[at + LEAST - 1]);
+    found = e->previous[at & (WINDOW - 1)] = e->head[e->hash];
+    e->head[e->hash] = (uint16_t)at;
+    return found;
+}
+
+static void slide(encoder *e)
+{
+    memcpy(e->window, e->window + WINDOW, WINDOW);
+    e->match_at -= WINDOW;
+    e->at -= WINDOW;
+    e->block_at -= (long)WINDOW;
+    for (size_t i = 0; i < (size_t)1 << e->hash_bits; i++)
+        e->head[i] = e->head[i] >= WINDOW ? (uint16_t)(e->head[i] - WINDOW) : 0;
+    for (size_t i = 0; i < WINDOW; i++)
+        e->previous[i] = e->previous[i] >= WINDOW ? (uint16_t)(e->previous[i] - WINDOW) : 0;
+}
+
+// Refills the window from the waiting input. Returns 0 if there is not enough of it yet: a refill is always as large
+// as the window allows, whatever the pieces in which the input comes.
+static int refill(encoder *e, const uint8_t **data, size_t *left, int final)
+{
+    unsigned sliding = e->at >= WINDOW + FARTHEST ? WINDOW : 0;
+    size_t more = 2 * WINDOW - e->ahead - e->at + sliding, from;
+
+    if (!final && e->waiting_length + *left < more) {
+        memcpy(e->waiting + e->waiting_length, *data, *left);
+        e->waiting_length += *left;
+        *left = 0;
+        return 0;
+    }
+    if (sliding)
+        slide(e);
+    from = e->waiting_length < more ? e->waiting_length : more;
+    memcpy(e->window + e->at + e->ahead, e->waiting, from);
+    memmove(e->waiting, e->waiting + from, e->waiting_length -= from);
+    e->ahead += (unsigned)from;
+    more -= from;
+    if (more > *left)
+        more = *left;
+    memcpy(e->window + e->at + e->ahead, *data, more);
+    *data += more;
+    *left -= more;
+    e->ahead += (unsigned)more;
+    if (!(from + more)) {
+        e->ended = 1;
+        if (e->at + e->ahead < sizeof e->window - LEAST)
+            memset(e->window + e->at + e->ahead, 0, LEAST - 1);
+    }
+    if (!e->started && e->ahead) {
+        e->started = 1;
+        e->hash = 0;
+        add_to_hash(e, e->window[0]);
+        add_to_hash(e, e->window[1]);
+    }
+    return 1;
+}
+
+static unsigned same_bytes(const uint8_t *a, const uint8_t *b)
+{
+    unsigned n = 0;
+#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    while (n <= MOST - 8) {
+        uint64_t x, y;
+        memcpy(&x, a + n, 8);
+        memcpy(&y, b + n, 8);
+        if (x != y)
+            return n + ((unsigned)__builtin_ctzll(x ^ y) >> 3);
+        n += 8;
+    }
+#endif
+    while (n < MOST && a[n] == b[n])
+        n++;
+    return n;
+}
+
+static uint16_t two_bytes(const uint8_t *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+// Follows a chain and returns the length of the longest match, longer than before_length, or before_length. Reads at
+// most MOST bytes from `at`, which the window always has.
+static unsigned search(encoder *e, unsigned candidate)
+{
+    const uint8_t *here = e->window + e->at;
+    unsigned limit = e->at > FARTHEST ? e->at - FARTHEST : 0;
+    unsigned best = e->before_length, left = best >= e->good ? e->chain >> 2 : e->chain;
+    unsigned nice = e->clamps && e->nice > e->ahead ? e->ahead : e->nice;
+    uint16_t end = two_bytes(here + best - 1);
+
+    do {
+        const uint8_t *there = e->window + candidate;
+        if (two_bytes(there + best - 1) != end)
+            continue;
+        unsigned length = same_bytes(here, there);
+        if (length > best) {
+            e->match_at = candidate;
+            best = length;
+            if (length >= nice)
+                break;
+            end = two_bytes(here + best - 1);
+        }
+    } while ((candidate = e->previous[candidate & (WINDOW - 1)]) > limit && --left);
+    return best <= e->ahead ? best : e->ahead;
+}
+
+// Notes a literal (distance 0) or a match; returns whether the block ends with it.
+static int note(encoder *e, unsigned distance, unsigned length)
+{
+    block *b = &e->block;
+    b->distance_of[b->count] = (uint16_t)distance;
+    b->length_of[b->count++] = (uint8_t)length;
+    if (distance) {
+        b->matches++;
+        b->literals.freq[length_code[length] + 257]++;
+        b->distances.freq[distance_code(distance - 1)]++;
+    } else {
+        b->literals.freq[length]++;
+    }
+    if (e->ancestor && e->level > 2 && !(b->count & 0xFFF)) {
+        // Is it better to stop here? The ancestor asks every 4096 symbols.
+        unsigned long written = b->count * 8ul, read = (unsigned long)((long)e->at - e->block_at);
+        for (int code = 0; code < DISTANCES; code++)
+            written += b->distances.freq[code] * (5ul + distance_extra[code]);
+        if (b->matches < b->count / 2 && written >> 3 < read / 2)
+            return 1;
+    }
+    return b->count == e->symbols - 1;
+}
+
+static void flush_block(encoder *e, int last)
+{
+    const uint8_t *plain = e->block_at >= 0 ? e->window + e->block_at : NULL;
+    end_block(&e->block, plain, (size_t)((long)e->at - e->block_at), last, &e->out);
+    e->block_at = (long)e->at;
+}
+
+// zlib enters no string that reaches beyond the input.
+static unsigned insert_here(encoder *e)
+{
+    return e->ancestor || e->ahead >= LEAST ? insert(e, e->at) : 0;
+}
+
+static int within(const encoder *e, unsigned candidate)
+{
+    return candidate && e->at - candidate <= FARTHEST && e->at <= 2 * WINDOW - AHEAD;
+}
+
+static void step_fast(encoder *e)
+{
+    unsigned found = insert_here(e), length;
+    int full;
+
+    if (within(e, found))
+        e->match_length = search(e, found);
+    length = e->match_length;
+    if (length >= LEAST) {
+        full = note(e, e->at - e->match_at, length - LEAST);
+        e->ahead -= length;
+        if (length <= e->lazy && (e->ancestor || e->ahead >= LEAST)) {
+            while (--length)
+                e->at++, insert(e, e->at);
+            e->at++;
+        } else {
+            e->at += length;
+            e->hash = e->window[e->at];
+            add_to_hash(e, e->window[e->at + 1]);
+        }
+        e->match_length = 0;
+    } else {
+        full = note(e, 0, e->window[e->at]);
+        e->ahead--;
+        e->at++;
+    }
+    if (full)
+        flush_block(e, 0);
+}
+
+static void step_lazy(encoder *e)
+{
+    unsigned found = insert_here(e);
+
+    e->before_length = e->match_length;
+    e->before_at = e->match_at;
+    e->match_length = LEAST - 1;
+    if (e->before_length < e->lazy && within(e, found)) {
+        e->match_length = search(e, found);
+        if (e->match_length == LEAST && e->at - e->match_at > TOO_FAR)
+            e->match_length = LEAST - 1;
+    }
+    if (e->before_length >= LEAST && e->match_length <= e->before_length) {
+        unsigned last = e->at + e->ahead - LEAST; // the last string that lies within the input
+        int full = note(e, e->at - 1 - e->before_at, e->before_length - LEAST);
+        e->ahead -= e->before_length - 1;
+        for (unsigned left = e->before_length - 2; left; left--)
+            if (++e->at <= last || e->ancestor)
+                insert(e, e->at);
+        e->pending = 0;
+        e->match_length = LEAST - 1;
+        e->at++;
+        if (full)
+            flush_block(e, 0);
+        return;
+    }
+    if (e->pending && note(e, 0, e->window[e->at - 1]))
+        flush_block(e, 0);
+    e->pending = 1;
+    e->at++;
+    e->ahead--;
+}
+
+// Encodes as much as the input decides. Needs no GIL.
+static void run(encoder *e, const uint8_t *data, size_t left, int final)
+{
+    for (;;) {
+        while (e->ahead < AHEAD && !e->ended)
+            if (!refill(e, &data, &left, final))
+                return;
+        if (!e->ahead)
+            break;
+        if (!e->ancestor && e->at >= WINDOW + FARTHEST)
+            slide(e); // the ancestor slides only to read on
+        if (e->level > 3)
+            step_lazy(e);
+        else
+            step_fast(e);
+    }
+    if (e->pending)
+        note(e, 0, e->window[e->at - 1]);
+    e->pending = 0;
+    flush_block(e, 1);
+}
+
+// Python -----------------------------------------------------------------------------------------------------
+
+typedef struct {
+    PyObject_HEAD
+    encoder *e;
+    int busy; // only changed with the GIL held: one thread at a time
+} Encoder;
+
+static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    int number, level, memory, ancestor;
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "iii:Encoder", &number, &level, &memory))
+        return NULL;
+    ancestor = number != ZLIB;
+    if (number < ZLIB || number > INFO_ZIP || level < 1 || level > 9 || (!ancestor && (memory < 8 || memory > 9))) {
+        PyErr_SetString(PyExc_ValueError, "an encoder has no such settings");
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Encoder *self = (Encoder *)allocate(type, 0);
+    if (!self)
+        return NULL;
+    encoder *e = self->e = calloc(1, sizeof *e);
+    unsigned hash_bits = ancestor ? 15 : (unsigned)memory + 7;
+    if (e) {
+        e->head = calloc((size_t)1 << hash_bits, sizeof *e->head);
+        e->waiting = malloc(2 * WINDOW);
+    }
+    if (!e || !e->head || !e->waiting) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    e->level = level, e->ancestor = ancestor, e->clamps = number != GZIP;
+    e->good = levels[level][0], e->lazy = levels[level][1], e->nice = levels[level][2], e->chain = levels[level][3];
+    e->hash_bits = hash_bits;
+    e->hash_shift = (hash_bits + LEAST - 1) / LEAST;
+    e->symbols = ancestor ? MOST_SYMBOLS : 1u << (memory + 6);
+    e->before_length = LEAST - 1;
+    e->match_length = level > 3 ? LEAST - 1 : 0;
+    begin_block(&e->block);
+    return (PyObject *)self;
+}
+
+static void encoder_dealloc(Encoder *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    if (self->e) {
+        free(self->e->head);
+        free(self->e->waiting);
+        free(self->e->out.bytes);
+        free(self->e);
+    }
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+// Borrows `data` for the call; releases the GIL while it encodes.
+static PyObject *encode(Encoder *self, const uint8_t *data, size_t length, int final)
+{
+    encoder *e = self->e;
+    PyObject *result = NULL;
+    if (self->busy || (e->ended && (length || !final))) {
+        PyErr_SetString(PyExc_RuntimeError, "this encoder is in use, or has ended");
+        return NULL;
+    }
+    self->busy = 1;
+    Py_BEGIN_ALLOW_THREADS
+    run(e, data, length, final);
+    Py_END_ALLOW_THREADS
+    self->busy = 0;
+    if (e->out.failed)
+        PyErr_NoMemory();
+    else
+        result = PyBytes_FromStringAndSize((const char *)e->out.bytes, (Py_ssize_t)e->out.length);
+    e->out.length = 0;
+    return result;
+}
+
+static PyObject *encoder_compress(Encoder *self, PyObject *args)
+{
+    Py_buffer data;
+    if (!PyArg_ParseTuple(args, "y*:compress", &data))
+        return NULL;
+    PyObject *result = encode(self, data.buf, (size_t)data.len, 0);
+    PyBuffer_Release(&data);
+    return result;
+}
+
+static PyObject *encoder_flush(Encoder *self, PyObject *args)
+{
+    (void)args;
+    return encode(self, (const uint8_t *)"", 0, 1);
+}
+
+static PyMethodDef encoder_methods[] = {
+    {"compress", (PyCFunction)encoder_compress, METH_VARARGS, "Return what these bytes decide."},
+    {"flush", (PyCFunction)encoder_flush, METH_NOARGS, "Return the rest."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot encoder_slots[] = {
+    {Py_tp_new, encoder_new},
+    {Py_tp_dealloc, encoder_dealloc},
+    {Py_tp_methods, encoder_methods},
+    {Py_tp_doc, "Encoder(number, level, memory): raw deflate with a window of 32 KiB."},
+    {0, NULL},
+};
+
+static PyType_Spec encoder_spec = {"_deflate.Encoder", sizeof(Encoder), 0, Py_TPFLAGS_DEFAULT, encoder_slots};
+
+static int prepare(PyObject *module)
+{
+    fill_tables();
+    PyObject *type = PyType_FromSpec(&encoder_spec);
+    int failed = !type || PyModule_AddObjectRef(module, "Encoder", type) < 0;
+    Py_XDECREF(type);
+    return failed ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, prepare}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_deflate",
+    .m_doc = "Deflate encoders whose output is part of the format.",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__deflate(void)
+{
+    return PyModuleDef_Init(&definition);
+}

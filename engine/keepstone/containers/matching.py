@@ -1,0 +1,123 @@
+"""Find the encoder that made a deflate stream, and prove it.
+
+A candidate is run over the plaintext while its output is compared with the original, piece by piece. A wrong one is
+found out at its first block, so the search costs little; the right one has proven itself when the stream ends. The
+members of one archive were usually made alike: what proved itself last is tried first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keepstone.containers import compressor, transforms
+from keepstone.containers.compressor import GZIP, INFO_ZIP, ZLIB
+from keepstone.containers.context import Context
+from keepstone.containers.nodes import Deflate, DeflateSettings, Span
+from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, pieces_of
+
+RAW = compressor.RAW_WINDOW
+WASTE = 4 * 1024 * 1024
+"""Plaintext that candidates may go through in vain, for one stream."""
+
+_LIKELY = (
+    *((ZLIB, level, 8) for level in (6, 9, 1)),
+    *((encoder, level, 0) for level in (6, 9, 1) for encoder in (INFO_ZIP, GZIP)),
+    *((ZLIB, level, 8) for level in (5, 7, 8, 2, 3, 4)),
+    *((ZLIB, level, 9) for level in (6, 9, 1, 2, 3, 4, 5, 7, 8)),
+    *((encoder, level, 0) for encoder in (INFO_ZIP, GZIP) for level in (2, 3, 4, 5, 7, 8)),
+)
+"""Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android."""
+_FEW = 6
+
+_FLEVEL = {0: range(2), 1: range(2, 6), 2: range(6, 7), 3: range(7, 10)}
+"""Which levels the header of a zlib stream can mean."""
+
+
+class _Different(Exception):
+    """This candidate did not make the stream."""
+
+
+def match(source: Source, offset: int, limit: int, wbits: int, context: Context, depth: int) -> Deflate:
+    """Return the proven transform of a deflate stream that begins at an offset and ends within `limit` bytes.
+
+    Raises:
+        Broken: it is no deflate stream, or none that a known encoder makes.
+    """
+    wanted, origin = source, offset
+    if limit <= 4 * BLOCK:
+        source, offset = MemorySource(source.read_at(offset, limit)), 0
+    wasted = 0
+    for settings in _candidates(source, offset, wbits, context):
+        attempt = _Attempt(source, offset, limit, settings, context)
+        try:
+            end = attempt.run()
+        except _Different:
+            wasted += attempt.plain
+            if wasted > WASTE:
+                break
+            continue
+        node = Deflate(Span(origin, end), settings, Span(0, attempt.plain))
+        context.proved(end, settings)
+        found = context.descend(node, attempt.plain, wanted, depth)
+        assert isinstance(found, Deflate)
+        return found
+    context.failed()
+    raise Broken("no known encoder made a deflate stream")
+
+
+def _candidates(source: Source, offset: int, wbits: int, context: Context) -> Iterator[DeflateSettings]:
+    levels: range = range(1, 10)
+    if wbits > 0:
+        header = source.read_at(offset, 2)
+        levels = _FLEVEL[header[1] >> 6]
+    seen = set()
+    few = context.failed_in_a_row >= context.budget.failures
+    recent = ((settings.encoder, settings.level, settings.mem_level) for settings in context.recent)
+    for encoder, level, memory in (*recent, *_LIKELY[: _FEW if few else None]):
+        settings = DeflateSettings(encoder, level, wbits, memory, 0)
+        if level in levels and settings not in seen and (encoder == ZLIB or wbits == RAW):
+            seen.add(settings)
+            yield settings
+
+
+class _Attempt:
+    """One candidate against one stream."""
+
+    def __init__(self, source: Source, offset: int, limit: int, settings: DeflateSettings, context: Context) -> None:
+        self._source, self._offset, self._limit, self._settings = source, offset, limit, settings
+        self._context = context
+        self._unused: int | None = None
+        self._read = 0
+        self.plain = 0
+
+    def run(self) -> int:
+        """Return the length of the stream.
+
+        Raises:
+            Broken: it is damaged.
+            _Different: the candidate makes something else of its plaintext.
+        """
+        at = 0
+        for out in transforms.deflate(self._settings, self._plain()):
+            for start in range(0, len(out), BLOCK):
+                part = out[start : start + BLOCK]
+                if self._source.read_at(self._offset + at, len(part)) != part:
+                    raise _Different
+                at += len(part)
+        if self._unused is None or at != self._read - self._unused:
+            raise _Different
+        return at
+
+    def _outer(self) -> Pieces:
+        for piece in pieces_of(self._source, self._offset, self._limit):
+            self._read += len(piece)
+            yield piece
+
+    def _plain(self) -> Pieces:
+        for piece in transforms.inflate(self._settings.wbits, self._outer(), self._ended):
+            self.plain += len(piece)
+            self._context.spend(len(piece))
+            yield piece
+
+    def _ended(self, unused: bytes) -> None:
+        self._unused = len(unused)

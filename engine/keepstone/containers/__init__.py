@@ -8,7 +8,7 @@ holds the transforms themselves, which a restore needs and nothing else.
 This package knows bytes. It knows no paths, no repositories and no recipes.
 """
 
-from keepstone.containers.context import Budget, Report
+from keepstone.containers.context import HEAD, Budget, Report
 from keepstone.containers.keys import ContainerKeyMissing, Keys, SignalKey, WhatsAppKey
 from keepstone.containers.nodes import (
     AesGcm,
@@ -28,7 +28,7 @@ from keepstone.containers.reading import Leaf, leaves, rebuild
 from keepstone.containers.signal import parse_passphrase
 from keepstone.containers.source import Broken, FileSource, MemorySource, Source
 from keepstone.containers.transforms import decode, encode
-from keepstone.containers.unwrap import HEAD, Unwrapped, recognise, unwrap
+from keepstone.containers.unwrap import Unwrapped, recognise, unwrap
 from keepstone.containers.whatsapp import parse_key
 
 __all__ = [

@@ -78,17 +78,32 @@ class Report:
     """Why nothing, or not everything, was unwrapped."""
 
 
+HEAD = 4096
+"""Bytes that are enough to recognise every format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plaintext:
+    """What is known of a transform's plaintext once it is proven."""
+
+    size: int
+    head: bytes
+
+
 Examine = Callable[[Source, "Context", int], Node | None]
+Recognise = Callable[[bytes], bool]
 
 
 class Context:
     """One unwrapping. Threads share it."""
 
-    def __init__(self, size: int, keys: Keys, budget: Budget, examine: Examine, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, size: int, keys: Keys, budget: Budget, examine: Examine, recognise: Recognise, clock: Clock = SYSTEM
+    ) -> None:
         self.keys, self.budget, self.report = keys, budget, Report()
         self.recent: tuple[DeflateSettings, ...] = ()
         self.failed_in_a_row = 0
-        self._examine, self._clock = examine, clock
+        self._examine, self._recognise, self._clock = examine, recognise, clock
         self._left = budget.allowance + budget.expansion * size
         self._began = clock.monotonic()
         self._done = 0
@@ -157,16 +172,16 @@ class Context:
         outer = pieces_of(source, node.span.offset, node.span.length)
         return self.metered(transforms.decode(node, outer, self.keys))
 
-    def descend(self, node: Transform, size: int, source: Source, depth: int) -> Transform:
-        """Return a proven transform with what is known about its plaintext of this size."""
-        inner: Node = Span(0, size)
-        if depth < self.budget.depth and size >= self.budget.smallest:
+    def descend(self, node: Transform, plain: Plaintext, source: Source, depth: int) -> Transform:
+        """Return a proven transform around its plaintext, which may be a container too."""
+        inner: Node = Span(0, plain.size)
+        if depth < self.budget.depth and plain.size >= self.budget.smallest and self._recognise(plain.head):
             try:
-                if size <= self.budget.in_memory:
-                    plain: Source = MemorySource(b"".join(self.open(node, source)))
+                if plain.size <= self.budget.in_memory:
+                    inside: Source = MemorySource(b"".join(self.open(node, source)))
                 else:
-                    plain = StreamSource(size, lambda: self.open(node, source))
-                inner = self._examine(plain, self, depth + 1) or inner
+                    inside = StreamSource(plain.size, lambda: self.open(node, source))
+                inner = self._examine(inside, self, depth + 1) or inner
             except Broken:
                 pass
         return with_inner(node, inner)
@@ -183,22 +198,34 @@ class Context:
         return Span(offset, size)
 
 
-def reproduces(node: Transform, source: Source, context: Context) -> int:
-    """Decode, encode again, compare with every original byte; return the size of the plaintext.
+class Counted:
+    """Pieces that pass by: their size, and their first bytes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.head = b""
+
+    def of(self, pieces: Pieces) -> Pieces:
+        """Yield the same pieces."""
+        for piece in pieces:
+            self.size += len(piece)
+            if len(self.head) < HEAD:
+                self.head += piece[: HEAD - len(self.head)]
+            yield piece
+
+    def plaintext(self) -> Plaintext:
+        return Plaintext(self.size, self.head)
+
+
+def reproduces(node: Transform, source: Source, context: Context) -> Plaintext:
+    """Decode, encode again, compare with every original byte.
 
     Raises:
         Broken: it is not the same.
     """
-    plain = 0
-
-    def counted() -> Pieces:
-        nonlocal plain
-        for piece in context.open(node, source):
-            plain += len(piece)
-            yield piece
-
+    plain = Counted()
     at = node.span.offset
-    for out in transforms.encode(node, counted(), context.keys):
+    for out in transforms.encode(node, plain.of(context.open(node, source)), context.keys):
         for start in range(0, len(out), BLOCK):
             part = out[start : start + BLOCK]
             if at + len(part) > node.span.end or source.read_at(at, len(part)) != part:
@@ -206,7 +233,7 @@ def reproduces(node: Transform, source: Source, context: Context) -> int:
             at += len(part)
     if at != node.span.end:
         raise Broken("it was not made like this")
-    return plain
+    return plain.plaintext()
 
 
 def assemble(source: Source, parts: list[Node], size: int) -> Node | None:

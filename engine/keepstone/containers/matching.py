@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from keepstone.containers import compressor, transforms
 from keepstone.containers.compressor import GZIP, INFO_ZIP, ZLIB
-from keepstone.containers.context import Context
+from keepstone.containers.context import Context, Counted
 from keepstone.containers.nodes import Deflate, DeflateSettings, Span
 from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, pieces_of
 
 RAW = compressor.RAW_WINDOW
-WASTE = 4 * 1024 * 1024
+WASTE = 16 * 1024 * 1024
 """Plaintext that candidates may go through in vain, for one stream."""
 
 _LIKELY = (
@@ -52,13 +52,13 @@ def match(source: Source, offset: int, limit: int, wbits: int, context: Context,
         try:
             end = attempt.run()
         except _Different:
-            wasted += attempt.plain
+            wasted += attempt.plain.size
             if wasted > WASTE:
                 break
             continue
-        node = Deflate(Span(origin, end), settings, Span(0, attempt.plain))
+        node = Deflate(Span(origin, end), settings, Span(0, attempt.plain.size))
         context.proved(end, settings)
-        found = context.descend(node, attempt.plain, wanted, depth)
+        found = context.descend(node, attempt.plain.plaintext(), wanted, depth)
         assert isinstance(found, Deflate)
         return found
     context.failed()
@@ -88,7 +88,7 @@ class _Attempt:
         self._context = context
         self._unused: int | None = None
         self._read = 0
-        self.plain = 0
+        self.plain = Counted()
 
     def run(self) -> int:
         """Return the length of the stream.
@@ -98,7 +98,8 @@ class _Attempt:
             _Different: the candidate makes something else of its plaintext.
         """
         at = 0
-        for out in transforms.deflate(self._settings, self._plain()):
+        plain = transforms.inflate(self._settings.wbits, self._outer(), self._ended)
+        for out in transforms.deflate(self._settings, self._context.metered(self.plain.of(plain))):
             for start in range(0, len(out), BLOCK):
                 part = out[start : start + BLOCK]
                 if self._source.read_at(self._offset + at, len(part)) != part:
@@ -111,12 +112,6 @@ class _Attempt:
     def _outer(self) -> Pieces:
         for piece in pieces_of(self._source, self._offset, self._limit):
             self._read += len(piece)
-            yield piece
-
-    def _plain(self) -> Pieces:
-        for piece in transforms.inflate(self._settings.wbits, self._outer(), self._ended):
-            self.plain += len(piece)
-            self._context.spend(len(piece))
             yield piece
 
     def _ended(self, unused: bytes) -> None:

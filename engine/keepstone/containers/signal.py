@@ -51,7 +51,7 @@ def unwrap_signal(source: Source, context: Context, depth: int) -> Node | None:
         length, blobs = survey
         node = SignalFrames(Span(start, length), key.ref, salt, iv, version, Span(0, 0))
         plain = reproduces(node, source, context)
-        return assemble(source, [_with_blobs(node, blobs, plain, context)], source.size)
+        return assemble(source, [_with_blobs(node, blobs, plain.size, context)], source.size)
     raise Broken("no passphrase opens it, or it is damaged")
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 
 from keepstone.containers import transforms
-from keepstone.containers.context import Context, assemble
+from keepstone.containers.context import Context, Counted, Plaintext, assemble
 from keepstone.containers.nodes import Base64, Node, Span
-from keepstone.containers.source import BLOCK, Broken, Source, pieces_of, regroup
+from keepstone.containers.source import Broken, Source
 
 SHORTEST = 256
 _ROOT = re.compile(rb"<(smses|mms|sms|calls)[ >]")
@@ -34,18 +34,15 @@ def unwrap_sms(source: Source, context: Context, depth: int) -> Node | None:
     context.entered("sms")
     at = 0
     while (start := _next_value(source, at, context)) is not None:
-        end = _value_end(source, start, context)
-        at = end
-        if end - start < SHORTEST:
+        at, plain = _value(source, start, context)
+        if at - start < SHORTEST:
             continue
-        if not context.found(end - start):
+        if not context.found(at - start):
             break
-        try:
-            node = Base64(Span(start, end - start), 0, 0, b"", Span(0, 0))
-            plain = _proved_size(node, source, context)
-        except Broken:
+        if plain is None:
             continue
-        context.proved(end - start)
+        context.proved(at - start)
+        node = Base64(Span(start, at - start), 0, 0, b"", Span(0, plain.size))
         parts.append(context.descend(node, plain, source, depth))
     return assemble(source, parts, source.size)
 
@@ -63,31 +60,29 @@ def _next_value(source: Source, at: int, context: Context) -> int | None:
     return None
 
 
-def _value_end(source: Source, at: int, context: Context) -> int:
-    """Return where base64 ends, its padding included."""
-    while window := source.read_at(at, _WINDOW):
-        context.spend(len(window) // 4)
-        found = _NOT_BASE64.search(window)
-        if found:
-            at += found.start()
-            tail = source.read_at(at, 2)
-            return at + (2 if tail == b"==" else 1 if tail[:1] == b"=" else 0)
-        at += len(window)
-    return at
+def _value(source: Source, at: int, context: Context) -> tuple[int, Plaintext | None]:
+    """Return where a run of base64 ends, and what it stands for if encoding that makes the same text.
 
-
-def _proved_size(node: Base64, source: Source, context: Context) -> int:
-    """Return the size of what base64 stands for, if encoding that makes the same text.
-
-    Raises:
-        Broken: the text is not the one form that the encoder makes.
+    One pass forwards: what is read may have to be inflated for it.
     """
-    plain, at = 0, node.span.offset
-    for text in regroup(pieces_of(source, node.span.offset, node.span.length), BLOCK):
-        context.spend(len(text))
-        data = b"".join(transforms.decode_base64(0, 0, b"", iter([text])))
-        if b"".join(transforms.encode_base64(0, 0, b"", iter([data]))) != text:
-            raise Broken("it is not canonical base64")
+    canonical, plain, ended = True, Counted(), False
+    while not ended and (window := source.read_at(at, _WINDOW)):
+        found = _NOT_BASE64.search(window)
+        ended = found is not None
+        text = window[: found.start()] if found else window
+        if found:
+            # The padding ends it. It may lie beyond this window.
+            padding = source.read_at(at + len(text), 2)
+            text += b"==" if padding == b"==" else padding[:1] if padding[:1] == b"=" else b""
         at += len(text)
-        plain += len(data)
-    return plain
+        context.spend(len(text))
+        canonical = canonical and _is_canonical(text, plain)
+    return at, plain.plaintext() if canonical else None
+
+
+def _is_canonical(text: bytes, plain: Counted) -> bool:
+    try:
+        data = b"".join(plain.of(transforms.decode_base64(0, 0, b"", iter([text]))))
+    except Broken:
+        return False
+    return b"".join(transforms.encode_base64(0, 0, b"", iter([data]))) == text

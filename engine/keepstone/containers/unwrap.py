@@ -11,13 +11,10 @@ from dataclasses import dataclass
 
 from keepstone.clock import SYSTEM, Clock
 from keepstone.containers import signal, sms, streams, tar, whatsapp, zips
-from keepstone.containers.context import Budget, Context, Report
+from keepstone.containers.context import HEAD, Budget, Context, Report
 from keepstone.containers.keys import Keys
 from keepstone.containers.nodes import Node
 from keepstone.containers.source import Broken, Source
-
-HEAD = 4096
-"""Bytes that are enough to recognise every format."""
 
 _SELF_EXTRACTING = (b"MZ", b"\x7fELF", b"#!")
 
@@ -45,7 +42,7 @@ def unwrap(source: Source, keys: Keys | None = None, budget: Budget | None = Non
     Raises:
         SourceError: it cannot be read.
     """
-    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, clock)
+    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock)
     try:
         node = _examine(source, context, 0)
     except Broken as error:
@@ -57,6 +54,10 @@ def unwrap(source: Source, keys: Keys | None = None, budget: Budget | None = Non
 def _examine(source: Source, context: Context, depth: int) -> Node | None:
     found = _format_of(source.read_at(0, HEAD), depth)
     return found(source, context, depth) if found else None
+
+
+def _is_nested(head: bytes) -> bool:
+    return _format_of(head, 1) is not None
 
 
 def _format_of(head: bytes, depth: int) -> Unwrap | None:

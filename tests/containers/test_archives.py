@@ -1,0 +1,198 @@
+"""zip, gzip, zlib and tar: whatever a library writes is unwrapped to its members and rebuilt."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import struct
+import subprocess
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from containers import writers
+from keepstone.containers import Budget, Keys, MemorySource, Node, Unwrapped, unwrap
+
+KEYS = Keys()
+
+
+def unwrapped(data: bytes) -> tuple[Node, list[bytes], Unwrapped]:
+    result = unwrap(MemorySource(data), KEYS)
+    assert result.node is not None, result.report
+    contents = writers.read_leaves(result.node, data, KEYS)
+    assert writers.rebuilt(result.node, contents, KEYS) == data
+    return result.node, contents, result
+
+
+member = st.tuples(
+    st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]),
+    st.integers(1, 9),
+    st.integers(0, 3),
+    st.integers(0, 200_000),
+    st.binary(max_size=300),
+    st.booleans(),
+)
+
+
+@given(st.lists(member, max_size=6), st.integers(0, 2**32), st.booleans(), st.binary(max_size=50), st.booleans())
+def test_any_zip_that_python_writes_is_its_members_and_itself_again(
+    members: list[tuple[int, int, int, int, bytes, bool]], seed: int, piped: bool, comment: bytes, prefixed: bool
+) -> None:
+    rng = random.Random(seed)
+    out: io.IOBase = writers.Unseekable() if piped else io.BytesIO()
+    expected = []
+    with zipfile.ZipFile(out, "w") as archive:  # type: ignore[call-overload]  # Anything that can be written to.
+        archive.comment = comment.replace(b"PK", b"")
+        for number, (method, level, kind, size, extra, large) in enumerate(members):
+            plain = extra if kind == 3 else writers.content(rng, size)
+            info = zipfile.ZipInfo(f"{number}-name")
+            info.compress_type = method
+            info._compresslevel = level  # type: ignore[attr-defined]  # ZipFile.open has no argument for it.
+            with archive.open(info, "w", force_zip64=large) as target:
+                target.write(plain)
+            size_inside = archive.infolist()[-1].compress_size
+            if size_inside >= 128 and (method == zipfile.ZIP_DEFLATED or len(plain) > 256):
+                expected.append(plain)
+    data = bytes(out.data) if isinstance(out, writers.Unseekable) else out.getvalue()  # type: ignore[attr-defined]
+    if prefixed and not piped:
+        data = b"#!/bin/sh\nexit\n" + data
+    result = unwrap(MemorySource(data), KEYS)
+    if result.node is None:
+        assert not expected
+        return
+    contents = writers.read_leaves(result.node, data, KEYS)
+    assert writers.rebuilt(result.node, contents, KEYS) == data
+    assert all(plain in contents for plain in expected)
+
+
+def test_a_zip_of_many_members_in_parallel_is_what_it_is_one_by_one() -> None:
+    rng = random.Random(8)
+    members = {f"{number}": writers.content(rng, rng.randrange(100_000)) for number in range(60)}
+    data = writers.zip_of(members)
+    node, contents, result = unwrapped(data)
+    assert result.report.reproduced + result.report.small == result.report.members
+    alone = unwrap(MemorySource(data), KEYS, Budget(threads=1))
+    assert writers.read_leaves(alone.node or node, data, KEYS) == contents
+
+
+def test_a_zip64_archive_in_all_its_parts_is_unwrapped() -> None:
+    rng = random.Random(9)
+    plain = writers.text(rng, 5000)
+    body = zlib.compressobj(6, zlib.DEFLATED, -15)
+    packed = body.compress(plain) + body.flush()
+    extra = struct.pack("<2H2Q", 1, 16, len(plain), len(packed))
+    most = 0xFFFFFFFF
+    local = struct.pack("<4s5H3I2H", b"PK\3\4", 45, 0, 8, 0, 0, zlib.crc32(plain), most, most, 1, len(extra)) + b"a"
+    entry_extra = struct.pack("<2H3Q", 1, 24, len(plain), len(packed), 0)
+    entry = struct.pack(
+        "<4s6H3I5H2I",
+        b"PK\1\2",
+        45,
+        45,
+        0,
+        8,
+        0,
+        0,
+        zlib.crc32(plain),
+        most,
+        most,
+        1,
+        len(entry_extra),
+        0,
+        0,
+        0,
+        0,
+        most,
+    )
+    directory = entry + b"a" + entry_extra
+    at = len(local) + len(extra) + len(packed)
+    end = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(directory), at)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, at + len(directory), 1)
+    last = struct.pack("<4s4H2IH", b"PK\5\6", 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, most, most, 0)
+    _, contents, _ = unwrapped(local + extra + packed + directory + end + locator + last)
+    assert plain in contents
+    shifted = b"#!x\n" + local + extra + packed + directory + end + locator + last
+    assert plain in unwrapped(shifted)[1]
+
+
+def test_archives_inside_one_another_are_unwrapped_to_a_bounded_depth() -> None:
+    rng = random.Random(10)
+    photo, note = rng.randbytes(50_000), writers.text(rng, 9000)
+    inner = writers.zip_of({"photo.jpg": photo, "note.txt": note}, zipfile.ZIP_STORED)
+    middle = writers.tar_of({"inner.zip": inner, "note": note})
+    data = writers.zip_of({"middle.tar.gz": writers.gzip_of(middle)}, level=9)
+    _, contents, _ = unwrapped(data)
+    assert photo in contents
+    assert contents.count(note) == 2
+    deep = note
+    for _ in range(9):
+        deep = writers.gzip_of(deep)
+    assert note not in unwrapped(deep)[1]
+
+
+def test_a_large_archive_inside_a_stream_is_unwrapped_without_holding_it() -> None:
+    rng = random.Random(11)
+    photo = rng.randbytes(3_000_000)
+    members = {"a": photo, "b": writers.text(rng, 4_000_000), "c": rng.randbytes(5_000_000), "d": photo}
+    _, contents, _ = unwrapped(writers.gzip_of(writers.zip_of(members), 1))
+    assert all(plain in contents for plain in members.values())
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_gzip_and_zlib_streams_of_every_level_are_unwrapped(level: int) -> None:
+    plain = writers.text(random.Random(12), 200_000)
+    assert unwrapped(writers.gzip_of(plain, level))[1] == [plain]
+    assert unwrapped(writers.zlib_of(plain, level))[1] == [plain]
+
+
+def test_gzip_members_in_a_row_and_bytes_after_them_are_kept() -> None:
+    rng = random.Random(13)
+    plains = [writers.text(rng, 30_000) for _ in range(3)]
+    data = b"".join(writers.gzip_of(plain) for plain in plains) + bytes(500)
+    assert unwrapped(data)[1][:-1] == plains
+
+
+def test_a_tar_is_cut_where_its_members_are_cut_on_the_disk() -> None:
+    rng = random.Random(14)
+    members = {"x" * 150: rng.randbytes(10_000), "small": b"1", "y": rng.randbytes(4096)}
+    _, contents, _ = unwrapped(writers.tar_of(members))
+    assert members["x" * 150] in contents
+    assert members["y"] in contents
+
+
+def test_a_stream_of_another_encoder_stays_as_it_is_and_is_counted() -> None:
+    rng = random.Random(15)
+    odd = zlib.compressobj(6, zlib.DEFLATED, -12, 5)  # a window that no container uses
+    plain = writers.text(rng, 60_000)
+    stream = odd.compress(plain) + odd.flush()
+    data = writers.gzip_of(plain)[:10] + stream + struct.pack("<2I", zlib.crc32(plain), len(plain))
+    result = unwrap(MemorySource(data), KEYS)
+    assert result.node is None
+    assert (result.report.members, result.report.reproduced) == (1, 0)
+
+
+@pytest.mark.parametrize("level", [1, 3, 6, 9])
+@pytest.mark.parametrize("tool", ["zip", "gzip"])
+def test_what_the_ancestor_writes_is_reproduced(tool: str, level: int, tmp_path: Path) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    rng = random.Random(16 + level)
+    for number in range(20):
+        (tmp_path / f"{number}").write_bytes(writers.content(rng, rng.randrange(400_000)))
+    if tool == "zip":
+        subprocess.run(["zip", "-q", f"-{level}", "-r", "all.zip", "."], cwd=tmp_path, check=True)
+        report = unwrapped((tmp_path / "all.zip").read_bytes())[2].report
+        assert report.reproduced + report.small >= 0.95 * report.members
+    else:
+        for number in range(20):
+            plain = (tmp_path / f"{number}").read_bytes()
+            done = subprocess.run(
+                ["gzip", "-c", f"-{level}", f"{number}"], cwd=tmp_path, check=True, capture_output=True
+            )
+            if len(done.stdout) > 200:
+                assert plain in unwrapped(done.stdout)[1]

@@ -33,6 +33,7 @@ VERBS = {
     "check": "Check that every snapshot can be restored.",
     "stats": "Show what the repository holds and what that takes.",
     "key": "List, add, remove and change passwords and keys.",
+    "container": "Keep the keys of encrypted message backups.",
     "index": "Rebuild the index.",
     "completion": "Print the completion script for a shell.",
     "version": "Print the version.",
@@ -91,7 +92,8 @@ def _global_options(*, hidden: bool) -> list[click.Parameter]:
 def _take_global_options(command: click.Command) -> None:
     if any(param.name == "repo" for param in command.params):
         return
-    command.params.extend(_global_options(hidden=True))
+    own = {option for param in command.params for option in param.opts}
+    command.params.extend(param for param in _global_options(hidden=True) if not own & set(param.opts))
     command.epilog = "The options of `keepstone --help`, such as --repo and --json, may stand here too."
     if isinstance(command, click.Group):
         for below in command.commands.values():

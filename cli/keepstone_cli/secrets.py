@@ -61,14 +61,29 @@ def ask(prompt: str, *, twice: bool = False) -> Credential:
     """
     if not sys.stdin.isatty():
         raise UsageError("No password was given.", NEED)
-    try:
-        first = getpass.getpass(f"{prompt}: ")
-        again = getpass.getpass(f"{prompt} again: ") if twice else first
-    except EOFError:
-        raise UsageError("The input ended before a password was entered.", NEED) from None
+    first = _prompt(prompt)
+    again = _prompt(f"{prompt} again") if twice else first
     if again != first:
         raise UsageError("The two entries differ.", "Run the command again.")
     return password(first)
+
+
+def ask_text(prompt: str) -> str:
+    """Ask for something secret that is no password of the repository.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on.", "Name a file with --key-file.")
+    return _prompt(prompt)
+
+
+def _prompt(prompt: str) -> str:
+    try:
+        return getpass.getpass(f"{prompt}: ")
+    except EOFError:
+        raise UsageError("The input ended before anything was entered.", NEED) from None
 
 
 def key_of_file(path: str) -> Credential:

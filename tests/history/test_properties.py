@@ -17,7 +17,7 @@ from keepstone import encoding
 from keepstone.chunking import Chunker, Parameters, Secrets
 from keepstone.errors import KeepstoneError
 from keepstone.hashing import chunk_id
-from keepstone.history import recipe, tree
+from keepstone.history import expression, recipe, tree
 from keepstone.history.tree import Entry
 from keepstone.ids import Buffer, ChunkId
 from keepstone.store.memory import MemoryStore
@@ -88,13 +88,13 @@ def test_a_recipe_gives_the_bytes_whatever_its_depth(parts: list[tuple[bool, int
             writer.append(recipe.HOLE if hole else chunks.add(data), length)
             expected += data
         encoded = writer.finish()
-        assert b"".join(recipe.read_all(encoded, chunks, "it")) == expected
-        needed = set(recipe.chunks_of_recipe(encoded, chunks, "it"))
+        assert b"".join(recipe.read_list(encoded, chunks, "it")) == expected
+        needed = set(expression.chunks_of_recipe(encoded, chunks, "it"))
         needed.discard(recipe.HOLE)
         assert needed <= chunks.chunks.keys()
         only = Chunks()
         only.chunks = {chunk: chunks.chunks[chunk] for chunk in needed}
-        assert b"".join(recipe.read_all(encoded, only, "it")) == expected
+        assert b"".join(recipe.read_list(encoded, only, "it")) == expected
     finally:
         recipe.SPILL_AT, recipe.INLINE_LIMIT = original
 

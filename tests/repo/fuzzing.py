@@ -27,7 +27,7 @@ import keepstone
 from keepstone import encoding, sealing
 from keepstone.errors import Damaged, KeepstoneError
 from keepstone.hashing import SubKeys, chunk_id, stored_name
-from keepstone.history import recipe, snapshot, tree
+from keepstone.history import expression, recipe, snapshot, tree
 from keepstone.ids import ChunkId, WriterId
 from keepstone.repo import format as layout
 from keepstone.repo import index, keys, log, pack
@@ -63,10 +63,10 @@ class Golden:
                 self.recipes = [s.body.root for s in client.snapshots()]
                 self.trees, self.files = [], list(self.recipes)
                 for known in client.snapshots():
-                    self.trees.append(b"".join(recipe.read_all(known.body.root, repository, "tree")))
+                    self.trees.append(b"".join(recipe.read_list(known.body.root, repository, "tree")))
                     for item in client.ls(known):
                         if item.entry.kind == tree.FOLDER and item.entry.content:
-                            self.trees.append(b"".join(recipe.read_all(item.entry.content, repository, "tree")))
+                            self.trees.append(b"".join(recipe.read_list(item.entry.content, repository, "tree")))
                         self.files.append(item.entry.content)
 
     def of_kind(self, kind: str) -> list[tuple[str, bytes]]:
@@ -342,8 +342,8 @@ def recipe_and_chunks(data: bytes) -> None:
 def _walk_recipe(content: bytes, reader: recipe.ChunkReader) -> None:
     if content:
         _errors_of(lambda: _exhaust(recipe.pieces(content, reader, "file")))
-        _errors_of(lambda: _exhaust(recipe.chunks_of_recipe(content, reader, "file")))
-        _errors_of(lambda: _exhaust(recipe.read_all(content, reader, "file"), 200))
+        _errors_of(lambda: _exhaust(expression.chunks_of_recipe(content, reader, "file")))
+        _errors_of(lambda: _exhaust(recipe.read_list(content, reader, "file"), 200))
         _exhaust(recipe.pieces(content, reader, "file"))
 
 

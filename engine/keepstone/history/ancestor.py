@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 
 from keepstone.errors import Damaged, Unsupported
-from keepstone.history.recipe import ChunkReader, Piece, list_pieces, pieces
+from keepstone.history.expression import all_pieces, leaves
+from keepstone.history.recipe import ChunkReader, Piece, list_pieces
 from keepstone.ids import ChunkId
 
 WINDOW = 32 * 1024 * 1024
@@ -36,8 +38,13 @@ class Ancestor:
 
     @classmethod
     def of_recipe(cls, recipe: bytes, reader: ChunkReader, name: str) -> Ancestor:
-        """Return the ancestor that a recipe describes."""
-        return cls(pieces(recipe, reader, name), cls(list_pieces(recipe, name)))
+        """Return the ancestor that a recipe describes: the leaves of an expression count as one run of bytes."""
+        try:
+            found = list(islice(leaves(recipe, reader, name), 2))
+        except (Damaged, Unsupported):
+            return cls(iter(()))
+        of_list = cls(list_pieces(found[0], name)) if len(found) == 1 else None
+        return cls(all_pieces(recipe, reader, name), of_list)
 
     def met(self, chunk: ChunkId, offset: int) -> None:
         """Take notice of the chunk that the new version has at an offset."""

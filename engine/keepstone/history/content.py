@@ -6,10 +6,12 @@ decided by the first bytes alone, so that a file that grows keeps its cuts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from keepstone.chunking import Chunker, Parameters, Secrets
+from keepstone.containers import Leaf, Node
+from keepstone.history import expression
 from keepstone.history.ancestor import Ancestor
 from keepstone.history.recipe import HOLE, AddChunk, PieceWriter
 from keepstone.ids import Buffer
@@ -117,6 +119,7 @@ class ContentWriter:
         size: int | None = None,
         progress: Callable[[int], object] | None = None,
         ancestor: Ancestor | None = None,
+        at: int = 0,
     ) -> tuple[bytes, int]:
         """Read a stream to its end and return its recipe and its length.
 
@@ -126,11 +129,12 @@ class ContentWriter:
             size: read this many bytes and not to the end.
             progress: is told how many bytes were read.
             ancestor: the previous version.
+            at: where the stream begins in what the previous version is compared with.
         """
         of_list = None if ancestor is None else ancestor.of_list
         pieces = PieceWriter(self._add_tree, self.tree_chunker, ancestor=of_list)
         if extents is None or seek is None:
-            total = self._extent(reader, pieces, size, progress, ancestor, 0)
+            total = self._extent(reader, pieces, size, progress, ancestor, at)
         else:
             total = 0
             for offset, length in extents:
@@ -145,6 +149,24 @@ class ContentWriter:
                 pieces.append(HOLE, end - total)
                 total = end
         return (pieces.finish() if total else b""), total
+
+    def write_expression(
+        self, node: Node, leaves: Iterator[Leaf], name: str, ancestor: Ancestor | None = None
+    ) -> bytes:
+        """Store the plaintext of a container and return the recipe that makes the container of it.
+
+        Args:
+            node: its proven expression.
+        """
+        at = 0
+
+        def store(leaf: Leaf) -> bytes:
+            nonlocal at
+            content, size = self.write(leaf.reader(), size=leaf.length, ancestor=ancestor, at=at)
+            at += size
+            return content
+
+        return expression.write(node, leaves, store, self._add_tree, self.tree_chunker, name)
 
     def _extent(
         self,

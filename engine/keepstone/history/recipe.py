@@ -1,4 +1,4 @@
-"""Recipes: how a stream of bytes comes from chunks.
+"""Piece lists, the plain kind of recipe: how a stream of bytes comes from chunks.
 
 The leaf is a list of *pieces*, 40 bytes each: chunk id and length; a piece with the zero id is a hole. A list that
 grows long is cut into chunks and stored like data (`indirect`), so an unchanged stretch of a huge file costs
@@ -20,8 +20,8 @@ from keepstone.errors import Unsupported
 from keepstone.ids import Buffer, ChunkId
 from keepstone.repo.format import MAX_CHUNK
 
-PIECES, INDIRECT, CONCAT, LITERAL = 0, 1, 2, 3
-"""Kinds of expressions this version knows. 16 and above are transforms, see docs/format.md."""
+PIECES, INDIRECT = 0, 1
+"""The kinds of recipes that are piece lists; `expression` has the others."""
 
 PIECE = struct.Struct("<32sQ")
 HOLE = ChunkId(bytes(32))
@@ -108,27 +108,50 @@ class PieceWriter:
         return self._above
 
 
-def pieces(recipe: bytes, reader: ChunkReader, name: str, size: int | None = None) -> Iterator[Piece]:
-    """Yield the pieces of a recipe, in order.
+Recipe = list[object]
+"""A decoded recipe: its kind, then what the kind has."""
+
+
+def decode(recipe: bytes, name: str) -> Recipe:
+    """Decode a recipe.
+
+    Raises:
+        Unsupported: it is none that this version knows.
+    """
+    if len(recipe) > MAX_RECIPE:
+        raise Unsupported(name, "has a recipe longer than the format allows")
+    value = encoding.decode(_decoder, recipe, name)
+    if not value or not isinstance(value[0], int):
+        raise Unsupported(name, "has a recipe that this version of Keepstone does not know")
+    return value
+
+
+def is_list(recipe: Recipe) -> bool:
+    """Return whether a recipe is a piece list, short or long, and no other expression."""
+    return recipe[0] in (PIECES, INDIRECT)
+
+
+def pieces(recipe: bytes | Recipe, reader: ChunkReader, name: str, size: int | None = None) -> Iterator[Piece]:
+    """Yield the pieces of a piece list, in order.
 
     Args:
         size: how many bytes they are, if that is known. More are refused when they are met and not at the end: lists
             of lists may, if somebody means harm, have no end that is ever reached.
 
     Raises:
-        Unsupported: it uses an expression that this version does not know, or its pieces are too long.
+        Unsupported: it is another expression, or its pieces are too long.
         Damaged: a chunk of a long recipe is missing or damaged.
     """
     found = 0
-    for piece in _pieces(recipe, reader, name):
+    for piece in _pieces(decode(recipe, name) if isinstance(recipe, bytes) else recipe, reader, name):
         found += piece.length
         if size is not None and found > size:
             raise Unsupported(name, "has a recipe whose lengths do not fit the file")
         yield piece
 
 
-def _pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]:
-    kind, rest = _expression(recipe, name)
+def _pieces(recipe: Recipe, reader: ChunkReader, name: str) -> Iterator[Piece]:
+    kind, rest = recipe[0], recipe[1:]
     if kind == PIECES and len(rest) == 1 and isinstance(rest[0], bytes):
         yield from _unpack(rest[0], name)
     elif kind == INDIRECT and len(rest) == 2 and isinstance(rest[0], int) and isinstance(rest[1], bytes):
@@ -139,15 +162,14 @@ def _pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]:
         raise Unsupported(name, f"has a recipe of kind {kind}, which this version of Keepstone does not know")
 
 
-def list_pieces(recipe: bytes, name: str) -> Iterator[Piece]:
+def list_pieces(recipe: Recipe, name: str) -> Iterator[Piece]:
     """Yield the pieces that a long recipe's list is stored as; none for a short one, or one that is longer still."""
-    kind, rest = _expression(recipe, name)
-    if kind == INDIRECT and len(rest) == 2 and rest[0] == 1 and isinstance(rest[1], bytes):
-        yield from _unpack(rest[1], name)
+    if recipe[0] == INDIRECT and len(recipe) == 3 and recipe[1] == 1 and isinstance(recipe[2], bytes):
+        yield from _unpack(recipe[2], name)
 
 
-def chunks_of_recipe(recipe: bytes, reader: ChunkReader, name: str, size: int | None = None) -> Iterator[ChunkId]:
-    """Yield every chunk a recipe needs: of the data, and of its own long lists. Arguments and errors as `pieces`."""
+def chunks_of_list(recipe: Recipe, reader: ChunkReader, name: str, size: int | None = None) -> Iterator[ChunkId]:
+    """Yield every chunk a piece list needs: of its data, and of its own lists. Arguments and errors as `pieces`."""
     lists = _Noting(reader)
     for piece in pieces(recipe, lists, name, size):
         yield from lists.take()
@@ -172,8 +194,8 @@ class _Noting:
         return read
 
 
-def read_all(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[bytes]:
-    """Yield the bytes of a recipe, chunk by chunk; holes as zeros."""
+def read_list(recipe: bytes | Recipe, reader: ChunkReader, name: str) -> Iterator[bytes]:
+    """Yield the bytes of a piece list, chunk by chunk; holes as zeros."""
     for piece in pieces(recipe, reader, name):
         if piece.is_hole:
             left = piece.length
@@ -186,15 +208,6 @@ def read_all(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[bytes]:
             if len(data) != piece.length:
                 raise Unsupported(name, "has a recipe whose lengths do not fit its chunks")
             yield data
-
-
-def _expression(recipe: bytes, name: str) -> tuple[int, list[object]]:
-    if len(recipe) > MAX_RECIPE:
-        raise Unsupported(name, "has a recipe longer than the format allows")
-    value = encoding.decode(_decoder, recipe, name)
-    if not value or not isinstance(value[0], int):
-        raise Unsupported(name, "has a recipe that this version of Keepstone does not know")
-    return value[0], value[1:]
 
 
 def _indirect(depth: int, bodies: Iterator[bytes], reader: ChunkReader, name: str) -> Iterator[Piece]:

@@ -14,7 +14,7 @@ import msgspec
 from keepstone import encoding
 from keepstone.chunking import Chunker
 from keepstone.errors import PathNotFound, Unsupported
-from keepstone.history.recipe import AddChunk, ChunkReader, PieceWriter, read_all
+from keepstone.history.recipe import AddChunk, ChunkReader, PieceWriter, read_list
 
 FOLDER, FILE, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET = "d", "f", "l", "p", "c", "b", "s"
 KINDS = frozenset((FOLDER, FILE, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET))
@@ -113,7 +113,7 @@ def read_tree(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Entry]:
         return
     rest = b""
     last: bytes | None = None
-    for data in read_all(recipe, reader, name):
+    for data in read_list(recipe, reader, name):
         rest = rest + data if rest else data
         at = 0
         while at + _LENGTH.size <= len(rest):

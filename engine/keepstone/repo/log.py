@@ -22,10 +22,10 @@ from keepstone.hashing import SubKeys, keyed, stored_name
 from keepstone.ids import RepositoryId, WriterId
 from keepstone.repo import format as layout
 
-SNAPSHOT, KEYSLOTS = "snapshot", "keyslots"
+SNAPSHOT, KEYSLOTS, CONTAINER_KEY = "snapshot", "keyslots", "container-key"
 TOMBSTONE, FENCE, ACKNOWLEDGEMENT = "tombstone", "fence", "acknowledgement"
 """Reserved for prune: a client that finds one of these, or any kind it does not know, may read but not write."""
-WRITABLE_KINDS = (SNAPSHOT, KEYSLOTS)
+WRITABLE_KINDS = (SNAPSHOT, KEYSLOTS, CONTAINER_KEY)
 
 NO_PREDECESSOR = bytes(32)
 MISSING = "this record is missing"

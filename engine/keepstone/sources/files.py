@@ -245,6 +245,22 @@ class FileReader:
         except OSError as error:
             raise unreadable(self.path, error) from error
 
+    @property
+    def parallel(self) -> bool:
+        """Several threads may call `read_at`."""
+        return True
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return the bytes at an offset, fewer only where the file ended when it was opened; moves nothing.
+
+        Raises:
+            SourceError: the file cannot be read here.
+        """
+        try:
+            return os.pread(self._fd, max(0, min(length, self.size - offset)), offset)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
     def seek(self, offset: int) -> None:
         """Read on from an offset."""
         os.lseek(self._fd, offset, os.SEEK_SET)

@@ -14,7 +14,7 @@ from keepstone import events
 from keepstone.errors import ChunkMissing, Damaged, KeepstoneError, StoreError, Unsupported
 from keepstone.hashing import keyed
 from keepstone.history import tree
-from keepstone.history.recipe import chunks_of_recipe
+from keepstone.history.expression import chunks_of_recipe
 from keepstone.history.snapshot import Snapshot, read_snapshots
 from keepstone.ids import ChunkId, KeyslotId, PackId
 from keepstone.repo import format as layout

@@ -9,6 +9,7 @@ from pathlib import Path
 from keepstone import events
 from keepstone.clock import SYSTEM, Clock
 from keepstone.history import snapshot as history
+from keepstone.history.container_keys import ContainerKeyInfo, add_container_key, list_container_keys
 from keepstone.history.snapshot import Snapshot
 from keepstone.ids import KeyslotId
 from keepstone.repo import access
@@ -171,6 +172,23 @@ class Client:
         """Replace the keyslot that `old` opens by one for `new`."""
         with self._writing():
             return access.change_key(self._repository, old, new, label=label, memory_kib=memory_kib)
+
+    def container_keys(self) -> list[ContainerKeyInfo]:
+        """Return the keys of encrypted containers that the repository keeps."""
+        return list_container_keys(self._repository.log)
+
+    def add_container_key(self, kind: str, material: bytes) -> bytes:
+        """Keep the key of encrypted containers, sealed in the repository, and return its reference.
+
+        Args:
+            kind: `whatsapp` or `signal`.
+            material: the content of a key file, or digits as text.
+
+        Raises:
+            UsageError: it is no key of that kind.
+        """
+        with self._writing():
+            return add_container_key(self._repository, kind, material)
 
     def _writing(self) -> _Exclusive:
         return _Exclusive(self._repository)

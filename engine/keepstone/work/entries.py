@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from keepstone.containers import HEAD, Broken, Unwrapped, leaves, recognise, unwrap
 from keepstone.errors import SourceError
 from keepstone.history import tree
 from keepstone.history.ancestor import Ancestor
+from keepstone.history.container_keys import container_keys
 from keepstone.history.content import ContentWriter
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
@@ -24,6 +26,8 @@ from keepstone.work.options import BackupOptions
 from keepstone.work.tally import Tally
 
 LINKS_REMEMBERED = 200_000
+SMALLEST_CONTAINER = 512
+ENCRYPTED = frozenset(("crypt12", "crypt14", "crypt15", "signal"))
 RACY_NS = 50_000_000
 
 Databases = dict[bytes, tuple[bytes, int]]
@@ -52,8 +56,10 @@ class EntryReader:
     ) -> None:
         self._repository, self._content, self._options, self._tally = repository, content, options, tally
         self._parent = parent
+        self._container_keys = container_keys(repository.log)
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
+        self._told_missing_key = False
 
     def entry(
         self,
@@ -178,6 +184,10 @@ class EntryReader:
     def _read_once(self, path: bytes, status: os.stat_result, model: Entry | None) -> tuple[bytes, int, bool]:
         """Store a file's content; return its recipe, its length, and whether the file changed meanwhile."""
         with files.open_file(path) as reader:
+            unwrapped = self._read_container(reader, model)
+            if unwrapped is not None and not reader.changed(status):
+                return unwrapped, reader.size, False
+            reader.seek(0)
             extents, ancestor = reader.extents(), self._ancestor(model)
             if len(extents) == 1 and extents[0] == (0, reader.size):
                 # A length of 0 may be a lie (files under /proc), so such a file is read to its end.
@@ -189,6 +199,38 @@ class EntryReader:
                     reader, extents, reader.seek, reader.size, progress=self._tally.read, ancestor=ancestor
                 )
             return content, size, reader.changed(status)
+
+    def _read_container(self, reader: files.FileReader, model: Entry | None) -> bytes | None:
+        """Store what is inside a container and return the recipe that makes it again; None if the file is none.
+
+        Raises:
+            SourceError: the file cannot be read.
+        """
+        if reader.size < SMALLEST_CONTAINER or not recognise(reader.read_at(0, HEAD)):
+            return None
+        unwrapped = unwrap(reader, self._container_keys)
+        self._tell_missing_key(reader.path, unwrapped)
+        if unwrapped.node is None:
+            return None
+        try:
+            found = leaves(unwrapped.node, reader, self._container_keys)
+            content = self._content.write_expression(
+                unwrapped.node, found, printable(reader.path), self._ancestor(model)
+            )
+        except Broken:
+            return None  # It is no longer what was proven, as somebody writes to it.
+        self._tally.read(reader.size)
+        return content
+
+    def _tell_missing_key(self, path: bytes, unwrapped: Unwrapped) -> None:
+        """Say, once, that an encrypted container stays closed."""
+        if unwrapped.node is None and ENCRYPTED & unwrapped.report.formats.keys() and not self._told_missing_key:
+            self._told_missing_key = True
+            self._tally.notice(
+                f"An encrypted backup of messages is stored as it is ({unwrapped.report.reason}). "
+                "With its key (`keepstone container key add`) only what is new in it would be stored.",
+                path,
+            )
 
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""

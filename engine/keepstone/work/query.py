@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keepstone.errors import PathNotFound
-from keepstone.history import tree
-from keepstone.history.recipe import read_all
+from keepstone.history import expression, tree
+from keepstone.history.container_keys import container_keys
 from keepstone.history.snapshot import Snapshot, snapshots
 from keepstone.history.tree import Entry
 from keepstone.repo.repository import Repository
@@ -180,7 +180,7 @@ def cat(repository: Repository, snapshot: Snapshot, path: bytes) -> Iterator[byt
     if entry is None or entry.kind != tree.FILE:
         raise PathNotFound(f"{tree.printable(path)} is not a file in this snapshot.")
     if entry.content:
-        yield from read_all(entry.content, repository, snapshot.name)
+        yield from expression.read(entry.content, repository, snapshot.name, container_keys(repository.log))
 
 
 def stats(repository: Repository) -> Stats:

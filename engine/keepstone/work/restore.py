@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from keepstone import events
+from keepstone.containers import ContainerKeyMissing
 from keepstone.errors import Damaged, KeepstoneError, PathNotFound, TargetError, Unsupported
 from keepstone.hashing import chunk_id
-from keepstone.history import tree
-from keepstone.history.recipe import Piece, pieces
+from keepstone.history import expression, tree
+from keepstone.history.container_keys import container_keys
+from keepstone.history.recipe import Piece, decode, is_list, pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
@@ -86,6 +88,7 @@ class _Restore:
     ) -> None:
         self.repository, self.snapshot, self.options, self.listener = repository, snapshot, options, listener
         self.name = snapshot.name
+        self.container_keys = container_keys(repository.log)
         self.result = RestoreResult()
         self.target = Target(options.target, privileged=options.privileged)
         self.links: dict[tuple[int, int], Parts] = {}
@@ -161,7 +164,7 @@ class _Restore:
     def _guarded(self, place: Parts, action: Callable[[], object]) -> bool:
         try:
             action()
-        except (TargetError, Damaged, Unsupported) as error:
+        except (TargetError, Damaged, Unsupported, ContainerKeyMissing) as error:
             self._problem(place, error)
             return False
         return True
@@ -231,6 +234,8 @@ class _Restore:
 
     def _file(self, place: Parts, entry: Entry) -> str:
         """Restore one file, taking from what stands there what is the same."""
+        if self._is_container(entry):
+            return self._container(place, entry)
         result = self.result
         with self.target.open_existing(place) as standing:
             wanted = list(self._fetch_plan(entry, standing)) if standing is not None and standing.size else None
@@ -269,6 +274,53 @@ class _Restore:
         result.files_restored += 1
         self._restored(place, entry)
         return "restored"
+
+    def _container(self, place: Parts, entry: Entry) -> str:
+        """Restore one file that was unwrapped: its bytes come in one run, whatever stands there."""
+        result = self.result
+        with self.target.open_existing(place) as standing:
+            if standing is not None and self._same(entry, standing):
+                self._report(place, self.target.apply(place, self._attributes(entry)))
+                result.files_identical += 1
+                self._restored(place, entry)
+                return "identical"
+        with self.target.create_file(place) as file:
+            offset = 0
+            for data in self._bytes(entry):
+                file.write_at(offset, data)
+                offset += len(data)
+                result.bytes_restored += len(data)
+                result.bytes_fetched += len(data)
+            file.set_size(offset)
+            self._report(place, file.commit(self._attributes(entry)))
+        result.files_restored += 1
+        self._restored(place, entry)
+        return "restored"
+
+    def _is_container(self, entry: Entry) -> bool:
+        return bool(entry.content) and not is_list(decode(entry.content, self.name))
+
+    def _bytes(self, entry: Entry) -> Iterator[bytes]:
+        """Yield the bytes of a file; no more of them and no fewer than its length says."""
+        left = entry.size
+        for data in expression.read(entry.content, self.repository, self.name, self.container_keys):
+            left -= len(data)
+            if left < 0:
+                break
+            yield data
+        if left:
+            raise Unsupported(self.name, "has a recipe whose lengths do not fit the file")
+
+    def _same(self, entry: Entry, standing: Standing) -> bool:
+        """Return whether a standing file has the bytes of a container."""
+        if standing.size != entry.size:
+            return False
+        offset = 0
+        for data in self._bytes(entry):
+            if standing.read(offset, len(data)) != data:
+                return False
+            offset += len(data)
+        return True
 
     def _restored(self, place: Parts, entry: Entry) -> None:
         if self.options.verify:
@@ -321,10 +373,14 @@ class _Restore:
         for place, entry in self.restored:
             self._guarded(place, lambda p=place, e=entry: self._verify(p, e))  # type: ignore[misc]
 
+    def _stands(self, entry: Entry, standing: Standing) -> bool:
+        if self._is_container(entry):
+            return self._same(entry, standing)
+        return standing.size == entry.size and all(self._fetch_plan(entry, standing))
+
     def _verify(self, place: Parts, entry: Entry) -> None:
         with self.target.open_existing(place) as standing:
-            size = -1 if standing is None else standing.size
-            if standing is None or size != entry.size or not all(self._fetch_plan(entry, standing)):
+            if standing is None or not self._stands(entry, standing):
                 raise TargetError(f"{printable(_joined(place))} does not read back as it was restored.")
         self.result.files_verified += 1
 

@@ -22,11 +22,15 @@ from support import noise
 
 def commands() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
-    for verb in VERBS:
-        found.append((verb,))
-        command = cli.get_command(click.Context(cli), verb)
+
+    def add(name: tuple[str, ...], command: click.Command | None) -> None:
+        found.append(name)
         if isinstance(command, click.Group):
-            found += [(verb, below) for below in command.commands]
+            for below, subcommand in command.commands.items():
+                add((*name, below), subcommand)
+
+    for verb in VERBS:
+        add((verb,), cli.get_command(click.Context(cli), verb))
     return found
 
 

@@ -95,11 +95,15 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        if isinstance(command, click.Group):
-            for below, subcommand in sorted(command.commands.items()):
-                yield f"{name} {below}", subcommand
-        else:
-            yield name, command
+        yield from _below(name, command)
+
+
+def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for below, subcommand in sorted(command.commands.items()):
+            yield from _below(f"{name} {below}", subcommand)
+    else:
+        yield name, command
 
 
 def _command(name: str, command: click.Command) -> Iterator[str]:

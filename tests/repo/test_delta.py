@@ -324,8 +324,10 @@ def test_a_database_that_changes_daily_costs_what_is_new(tmp_path: Path) -> None
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, key TEXT UNIQUE, body TEXT)")
 
+    vocabulary = words(1, 20_000).decode().split()
+
     def write(count: int) -> None:
-        rows = [(rng.randbytes(16).hex(), words(rng.random(), 80).decode()) for _ in range(count)]
+        rows = [(rng.randbytes(16).hex(), " ".join(rng.choices(vocabulary, k=12))) for _ in range(count)]
         database.executemany("INSERT INTO message (key, body) VALUES (?, ?)", rows)
         database.commit()
 

@@ -106,8 +106,10 @@ class Soak:
 
         Returns: whether there is one more.
         """
-        with keepstone.open(str(self.box.repo), KEY, state=self.box.state, in_memory=True) as repository:
-            result = repository.check(read_data=1.0 if self.rng.random() < 0.1 else 0.0)
+        whole = self.rng.random() < 0.1
+        cache = self.box.base / "inspector"
+        with keepstone.open(str(self.box.repo), KEY, state=self.box.state, cache=cache, in_memory=whole) as repository:
+            result = repository.check(read_data=float(whole))
             assert result.healthy, result
             snapshots = {snapshot.id.hex(): snapshot for snapshot in repository.snapshots()}
             assert list(self.known) == list(snapshots)[: len(self.known)]

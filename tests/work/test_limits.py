@@ -86,7 +86,7 @@ class Limited:
         assert self.box.run("check", "--read-data").lines == ["no errors were found"]
 
 
-FEW = [64 * MIB, 92 * MIB, 136 * MIB]
+FEW = [64 * MIB, 128 * MIB]
 MANY = range(60 * MIB, 401 * MIB, 340 * MIB // 40)
 
 
@@ -121,9 +121,8 @@ def test_few_open_files_are_said_or_enough(tmp_path: Path, limit: int) -> None:
     world.finish()
 
 
-@pytest.mark.parametrize(
-    "limit", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 2, 16, 200, 4000, 12_000))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [0, 1, 4, 16, 200, 4000, 12_000])
 def test_a_limit_on_the_size_of_files_is_said_and_harms_nothing(tmp_path: Path, limit: int) -> None:
     """In blocks of 512 bytes: as a full disk, but for large files only."""
     world = Limited(tmp_path)
@@ -184,8 +183,8 @@ import resource, sys
 from pathlib import Path
 from keepstone import compression
 from keepstone.errors import NotEnoughMemory
-text = b"".join(b"%d " % number for number in range(1_000_000))
-size = 128 * 1024 * 1024
+text = b"".join(b"%d " % number for number in range(300_000))
+size = 64 * 1024 * 1024
 packed = compression.compress(bytes(size), 3)
 assert len(compression.decompress(packed, size, "a pack")) == size
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from keepstone import encoding, events
-from keepstone.chunking import Secrets
+from keepstone.chunking import secrets_for
 from keepstone.errors import Damaged, KeepstoneError, SourceError, Unsupported
 from keepstone.hashing import keyed, snapshot_id
 from keepstone.history import tree
@@ -166,7 +166,7 @@ class _Backup:
             if repository.missing_packs and self.parent is not None:
                 self._notice("Some stored packs are missing, so everything is read again to store what they held.")
                 self.parent = None
-            secrets = Secrets.derive(repository.keys.chunker)
+            secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
             self.content = ContentWriter(self.writer.add, self.writer.add_tree, secrets)
             if self.options.stream is not None:
                 root = self._store_stream(self.options.stream, self.options.sources[0])

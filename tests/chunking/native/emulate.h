@@ -9,6 +9,9 @@
 #include <simde/x86/gfni.h>
 #include <string.h>
 
+typedef uint64_t __mmask64;
+typedef uint32_t __mmask32;
+
 extern const uint8_t aes_sbox[256];
 
 static inline void aes_round(uint8_t state[16], const uint8_t key[16], int last)

@@ -27,7 +27,7 @@ from keepstone_cli.settings import place, state_folder
     type=click.Choice(list(CHUNKERS)),
     default=DEFAULT_ALGORITHM,
     show_default=True,
-    help="How content is cut; aes is slower and has a proof that lengths of chunks tell nothing of the key.",
+    help="How content is cut; aes is slower, and that its cuts tell nothing of its key rests on AES alone.",
 )
 @click.option("--label", default="", metavar="TEXT", help="A note for the first keyslot.")
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""How fast streams are cut: every kernel, three mean sizes, data that does and does not compress, zeros, hostile data."""
+"""How fast streams are cut: every kernel, three mean sizes, noise, text, zeros, and hostile data."""
 
 from __future__ import annotations
 

@@ -49,6 +49,8 @@ uint64_t MARK(const uint8_t *data, size_t n, const rules *r, uint64_t *marks, ui
     step(load(data - BEFORE, stride), &last, &c);
 
     for (size_t j = 0; j < stride; j += 64) {
+        for (size_t line = 0; line < LANES; line++)
+            WILL_READ(data + n + AHEAD + LANES * j + 64 * line);
         const vec z0 = step(load(data + j, stride), &last, &c);
         const vec z1 = step(load(data + j + 16, stride), &last, &c);
         const vec z2 = step(load(data + j + 32, stride), &last, &c);

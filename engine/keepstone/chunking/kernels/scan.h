@@ -97,6 +97,14 @@ marker mark_plain, mark_scalar, mark_aes_scalar;
 #endif
 #endif
 
+// A kernel asks for the bytes of the next block while it marks this one, and a little further: processors do not read
+// ahead well across a page, or for lanes that are apart. Measured on an EPYC 7003 at a mean of 64 KiB, data in DRAM,
+// `avx2`: 7.4 GB/s without, 10.3 to 10.7 a block ahead, 11.4 to 11.7 with these 2 KiB more; a read there makes 16.
+#define AHEAD 2048
+#ifdef __GNUC__
+#define WILL_READ(p) __builtin_prefetch(p)
+#endif
+
 #ifdef __GNUC__
 #define INLINE static inline __attribute__((always_inline))
 #else

@@ -1,33 +1,48 @@
 """Seeded bytes of several kinds, and the golden cut points that are made of them.
 
-`python tests/chunking/material.py` writes the golden file anew, with the oracle. That is a change of the format.
+`python tests/chunking/material.py` writes the golden files anew, with the oracle. That is a change of the format.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from blake3 import blake3
 
-from keepstone.chunking import Parameters, Secrets, kernel, oracle
+from keepstone.chunking import ALGORITHMS, AesSecrets, AnySecrets, Chunker, Parameters, Secrets, kernels, oracle
+from keepstone.chunking import secrets_for as derive
 
-GOLDEN = Path(__file__).parent.parent / "vectors" / "cut_points.json"
-
-
-def _scalar_reason() -> str:
-    try:
-        from keepstone.chunking import _cdc  # noqa: F401 - only whether it is there
-    except ImportError as error:
-        return f"keepstone.chunking._cdc is not built: {error}"
-    return ""
+VECTORS = Path(__file__).parent.parent / "vectors"
+GOLDEN = {"two-stage": VECTORS / "cut_points.json", "aes": VECTORS / "cut_points_aes.json"}
 
 
-needs_scalar = pytest.mark.skipif(bool(_scalar_reason()), reason=_scalar_reason())
-KERNELS = [pytest.param("scalar", marks=needs_scalar), "python"]
-FASTEST = kernel()
+class Kernel(NamedTuple):
+    algorithm: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.name}"
+
+    def chunker(self, mean: int = 4096, key: str = "a key") -> Chunker:
+        return Chunker(derive(self.algorithm, blake3(key.encode()).digest()), Parameters.for_mean(mean), self.name)
+
+
+KNOWN = {
+    "two-stage": ("avx512-gfni", "avx2-gfni", "avx2", "ssse3", "neon", "scalar", "plain", "python"),
+    "aes": ("vaes512", "vaes", "aesni", "neon-aes", "scalar", "python"),
+}
+
+
+KERNELS = [Kernel(algorithm, name) for algorithm in ALGORITHMS for name in kernels(algorithm)]
+ELSEWHERE = [Kernel(algorithm, name) for algorithm, names in KNOWN.items() for name in names]
+ELSEWHERE = [each for each in ELSEWHERE if each not in KERNELS]
+"""Kernels that this processor, or this build, has not. test_native.py runs most of them in other ways."""
+COMPILED = [each for each in KERNELS if each.name != "python"]
+FASTEST = [Kernel(algorithm, kernels(algorithm)[0]) for algorithm in ALGORITHMS]
+needs_compiled = pytest.mark.skipif(kernels() == ("python",), reason="keepstone.chunking._cdc is not built")
 
 
 def key(label: str) -> bytes:
@@ -37,6 +52,10 @@ def key(label: str) -> bytes:
 
 def secrets(label: str = "a key") -> Secrets:
     return Secrets.derive(key(label))
+
+
+def secrets_of(algorithm: str, label: str = "a key") -> AnySecrets:
+    return derive(algorithm, key(label))
 
 
 def stream(label: str, length: int) -> bytes:
@@ -79,14 +98,10 @@ ABOUT = (
 )
 
 
-def _case(name: str, key_label: str, mean: int, *parts: dict[str, Any]) -> dict[str, Any]:
-    data = b"".join(part(**each) for each in parts)
-    ends = oracle.cuts(view(data), True, secrets(key_label), Parameters.for_mean(mean))
-    return {"name": name, "key": key_label, "mean": mean, "data": parts, "ends": ends}
-
-
-def golden_secrets(label: str) -> dict[str, Any]:
-    found = secrets(label)
+def golden_secrets(algorithm: str, label: str) -> dict[str, Any]:
+    found = secrets_of(algorithm, label)
+    if isinstance(found, AesSecrets):
+        return {"key": label, "aes_key": found.key.hex()}
     return {
         "key": label,
         "sip_key": found.sip_key.hex(),
@@ -109,8 +124,13 @@ def golden_parameters(mean: int) -> dict[str, Any]:
     }
 
 
-def golden() -> dict[str, Any]:
-    """Return what the golden file says, computed by the oracle."""
+def golden(algorithm: str) -> dict[str, Any]:
+    """Return what the golden file of an algorithm says, computed by the oracle."""
+
+    def case(name: str, key_label: str, mean: int, *parts: dict[str, Any]) -> dict[str, Any]:
+        data = b"".join(part(**each) for each in parts)
+        ends = oracle.cuts(view(data), True, secrets_of(algorithm, key_label), Parameters.for_mean(mean))
+        return {"name": name, "key": key_label, "mean": mean, "data": parts, "ends": ends}
 
     def of(kind: str, label: str, length: int, period: int | None = None) -> dict[str, Any]:
         described = {"kind": kind, "label": label, "length": length}
@@ -118,20 +138,20 @@ def golden() -> dict[str, Any]:
 
     return {
         "about": ABOUT,
-        "secrets": [golden_secrets(f"key {number}") for number in range(4)],
+        "secrets": [golden_secrets(algorithm, f"key {number}") for number in range(4)],
         "parameters": [golden_parameters(1 << exponent) for exponent in range(12, 23)],
         "cuts": [
-            _case("empty", "key 0", 4096),
-            _case("shorter than the minimum", "key 0", 4096, of("stream", "short", 1023)),
-            _case("random, 4 KiB", "key 0", 4096, of("stream", "random", 262144)),
-            _case("random, 4 KiB, another key", "key 1", 4096, of("stream", "random", 262144)),
-            _case("random, 8 KiB", "key 2", 8192, of("stream", "random 8", 262144)),
-            _case("random, 16 KiB", "key 3", 16384, of("stream", "random 16", 393216)),
-            _case("random, 64 KiB", "key 0", 65536, of("stream", "random 64", 1048576)),
-            _case("four letters, 4 KiB", "key 1", 4096, of("letters", "text", 131072)),
-            _case("period 8 has no candidates", "key 2", 4096, of("repeat", "eight", 65536, 8)),
-            _case("period 24", "key 3", 4096, of("repeat", "twenty-four", 65536, 24)),
-            _case(
+            case("empty", "key 0", 4096),
+            case("shorter than the minimum", "key 0", 4096, of("stream", "short", 1023)),
+            case("random, 4 KiB", "key 0", 4096, of("stream", "random", 262144)),
+            case("random, 4 KiB, another key", "key 1", 4096, of("stream", "random", 262144)),
+            case("random, 8 KiB", "key 2", 8192, of("stream", "random 8", 262144)),
+            case("random, 16 KiB", "key 3", 16384, of("stream", "random 16", 393216)),
+            case("random, 64 KiB", "key 0", 65536, of("stream", "random 64", 1048576)),
+            case("four letters, 4 KiB", "key 1", 4096, of("letters", "text", 131072)),
+            case("period 8 has no candidates", "key 2", 4096, of("repeat", "eight", 65536, 8)),
+            case("period 24", "key 3", 4096, of("repeat", "twenty-four", 65536, 24)),
+            case(
                 "long periods between random data: least hashes",
                 "key 0",
                 4096,
@@ -148,9 +168,10 @@ def golden() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    GOLDEN.parent.mkdir(exist_ok=True)
-    made = golden()
-    sections = [f'"about": {json.dumps(made.pop("about"))}']
-    for name, rows in made.items():
-        sections.append(f'"{name}": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
-    GOLDEN.write_text("{\n " + ",\n ".join(sections) + "\n}\n")
+    VECTORS.mkdir(exist_ok=True)
+    for each, path in GOLDEN.items():
+        made = golden(each)
+        sections = [f'"about": {json.dumps(made.pop("about"))}']
+        for name, rows in made.items():
+            sections.append(f'"{name}": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
+        path.write_text("{\n " + ",\n ".join(sections) + "\n}\n")

@@ -11,21 +11,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunking.material import KERNELS, letters, needs_scalar, repeat, secrets, stream
-from keepstone.chunking import KERNEL_VARIABLE, Chunker, Parameters, Secrets, kernel
+from chunking.material import (
+    COMPILED,
+    ELSEWHERE,
+    KERNELS,
+    KNOWN,
+    Kernel,
+    letters,
+    needs_compiled,
+    repeat,
+    secrets,
+    secrets_of,
+    stream,
+)
+from keepstone.chunking import KERNEL_VARIABLE, Chunker, Parameters, kernel, kernels
 from keepstone.errors import UsageError
 
 
-def both(data: bytes, parameters: Parameters, found: Secrets) -> None:
-    fast, slow = Chunker(found, parameters, "scalar"), Chunker(found, parameters, "python")
+def alike(algorithm: str, data: bytes, parameters: Parameters, key: str) -> None:
+    """All kernels of an algorithm give the cuts of the oracle."""
+    found = secrets_of(algorithm, key)
+    *compiled, slow = (Chunker(found, parameters, name) for name in kernels(algorithm))
     for final in (True, False):
-        assert fast.cuts(data, final) == slow.cuts(data, final)
+        expected = slow.cuts(data, final)
+        for fast in compiled:
+            assert fast.cuts(data, final) == expected, fast.kernel
 
 
-@needs_scalar
+@needs_compiled
+@pytest.mark.parametrize("algorithm", ["two-stage", "aes"])
 @pytest.mark.parametrize("mean", [1 << exponent for exponent in range(12, 18)])
 @pytest.mark.parametrize("kind", ["random", "letters", "zeros", "bits", "lines", "period"])
-def test_the_compiled_kernel_cuts_like_the_oracle(kind: str, mean: int) -> None:
+def test_compiled_kernels_cut_like_the_oracle(algorithm: str, kind: str, mean: int) -> None:
     length = 4 * mean + 50_000
     data = {
         "random": lambda: stream(f"random {mean}", length),
@@ -35,7 +52,7 @@ def test_the_compiled_kernel_cuts_like_the_oracle(kind: str, mean: int) -> None:
         "lines": lambda: b"".join(b"%08d 2024-05-06, 17:18 - Someone: a message\n" % n for n in range(length // 50)),
         "period": lambda: repeat(f"period {mean}", 613, length),
     }[kind]()
-    both(data, Parameters.for_mean(mean), secrets(f"{kind} {mean}"))
+    alike(algorithm, data, Parameters.for_mean(mean), f"{kind} {mean}")
 
 
 @st.composite
@@ -58,11 +75,11 @@ def streams(draw: st.DrawFn) -> bytes:
 THRESHOLDS = st.sampled_from([(0, 0), (1 << 58, 1 << 58), (2**64 - 1, 2**64 - 1), (1 << 58, 1 << 62), (0, 1 << 60)])
 
 
-@needs_scalar
+@needs_compiled
 @given(
     data=streams().filter(bool),
     key=st.integers(0, 10**6),
-    mask_bits=st.integers(0, 4),
+    mask_bits=st.integers(0, 8),
     minimum=st.sampled_from([64, 65, 100, 1024]),
     factor=st.sampled_from([1, 2, 5, 16]),
     thresholds=THRESHOLDS,
@@ -82,19 +99,20 @@ def test_kernels_agree_on_any_stream_key_and_parameters(
         strict=strict,
         loose=loose,
     )
-    both(data, parameters, secrets(f"key {key}"))
+    for algorithm in ("two-stage", "aes"):
+        alike(algorithm, data, parameters, f"key {key}")
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_each_limit_is_exact(name: str) -> None:
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_each_limit_is_exact(kernel: Kernel) -> None:
     """Everything passes the loose threshold and nothing the strict one, so the first candidate above `normal` cuts."""
-    data, found = stream("limits", 20_000), secrets()
+    data, found = stream("limits", 20_000), secrets_of(kernel.algorithm)
     parameters = replace(
         Parameters.for_mean(4096), minimum=2000, normal=3000, maximum=20_000, strict=0, loose=2**64 - 1
     )
 
     def first(**changed: int) -> int:
-        return Chunker(found, replace(parameters, **changed), name).cuts(data, final=True)[0]
+        return Chunker(found, replace(parameters, **changed), kernel.name).cuts(data, final=True)[0]
 
     end = first()
     assert 3000 < end < 20_000
@@ -107,16 +125,17 @@ def test_each_limit_is_exact(name: str) -> None:
     assert first(loose=0, maximum=end + 1, normal=end - 1, minimum=end - 1) == end
 
 
-@needs_scalar
+@needs_compiled
+@pytest.mark.parametrize("algorithm", ["two-stage", "aes"])
 @pytest.mark.parametrize("distance", [-1, 0, 1])
-def test_candidates_about_a_minimum_apart_are_cut_alike(distance: int) -> None:
+def test_candidates_about_a_minimum_apart_are_cut_alike(algorithm: str, distance: int) -> None:
     parameters = replace(Parameters.for_mean(4096), maximum=4096, mask_bits=0, strict=0, loose=0)
     for number in range(4):
         data = repeat(f"apart {number}", parameters.minimum + distance, 30_000)
-        both(data, parameters, secrets(f"apart {number}"))
+        alike(algorithm, data, parameters, f"apart {number}")
 
 
-@needs_scalar
+@pytest.mark.parametrize("kernel", COMPILED, ids=str)
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -133,30 +152,61 @@ def test_candidates_about_a_minimum_apart_are_cut_alike(distance: int) -> None:
     ],
     ids=str,
 )
-def test_the_compiled_kernel_refuses_parameters_that_are_not_safe(wrong: dict[str, int]) -> None:
+def test_compiled_kernels_refuse_parameters_that_are_not_safe(kernel: Kernel, wrong: dict[str, int]) -> None:
     parameters = replace(Parameters.for_mean(4096), **wrong)
     with pytest.raises(ValueError, match="chunker"):
-        Chunker(secrets(), parameters, "scalar").cuts(bytes(100_000), final=True)
+        Chunker(secrets_of(kernel.algorithm), parameters, kernel.name).cuts(bytes(100_000), final=True)
 
 
-@needs_scalar
-@pytest.mark.parametrize("wrong", [{"sip_key": bytes(15)}, {"table": bytes(255)}], ids=str)
-def test_the_compiled_kernel_refuses_secrets_of_the_wrong_length(wrong: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("kernel", COMPILED, ids=str)
+@pytest.mark.parametrize("wrong", [{"sip_key": bytes(15)}, {"table": bytes(255)}, {"key": bytes(32)}], ids=str)
+def test_compiled_kernels_refuse_secrets_of_the_wrong_length(kernel: Kernel, wrong: dict[str, bytes]) -> None:
+    if ("key" in wrong) != (kernel.algorithm == "aes"):
+        pytest.skip("the other algorithm has this secret")
     with pytest.raises(ValueError, match="length"):
-        Chunker(replace(secrets(), **wrong), Parameters.for_mean(4096), "scalar").cuts(bytes(100_000), final=True)
+        found = replace(secrets_of(kernel.algorithm), **wrong)
+        Chunker(found, Parameters.for_mean(4096), kernel.name).cuts(bytes(100_000), final=True)
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_the_environment_demands_a_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KERNEL_VARIABLE, name)
-    assert kernel() == name
-    assert Chunker(secrets(), Parameters.for_mean(4096)).kernel == name
+@needs_compiled
+@pytest.mark.parametrize(
+    "table", [bytes(256), bytes(range(1, 256)) + b"\0", bytes([0, 1, 2, 2, *range(4, 256)])], ids=len
+)
+def test_compiled_kernels_refuse_a_map_that_is_not_linear_or_not_invertible(table: bytes) -> None:
+    with pytest.raises(ValueError, match="linear"):
+        Chunker(replace(secrets(), table=table), Parameters.for_mean(4096)).cuts(bytes(100_000), final=True)
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_an_argument_demands_a_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("demanded", KERNELS, ids=str)
+def test_the_environment_demands_a_kernel(demanded: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KERNEL_VARIABLE, demanded.name)
+    assert kernel(demanded.algorithm) == demanded.name
+    assert Chunker(secrets_of(demanded.algorithm), Parameters.for_mean(4096)).kernel == demanded.name
+
+
+@pytest.mark.parametrize("demanded", KERNELS, ids=str)
+def test_an_argument_demands_a_kernel(demanded: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KERNEL_VARIABLE, "not looked at")
-    assert Chunker(secrets(), Parameters.for_mean(4096), kernel=name).kernel == name
+    assert demanded.chunker().kernel == demanded.name
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE, ids=str)
+def test_a_kernel_for_another_processor_is_refused_and_never_replaced(
+    elsewhere: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KERNEL_VARIABLE, elsewhere.name)
+    with pytest.raises(UsageError, match=f"no chunker kernel '{elsewhere.name}' of '{elsewhere.algorithm}'"):
+        Chunker(secrets_of(elsewhere.algorithm), Parameters.for_mean(4096))
+
+
+@pytest.mark.parametrize("kernel_of_one", [each for each in KERNELS if each.name not in ("scalar", "python")], ids=str)
+def test_a_kernel_of_one_algorithm_is_refused_for_the_other(
+    kernel_of_one: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "two-stage" if kernel_of_one.algorithm == "aes" else "aes"
+    monkeypatch.setenv(KERNEL_VARIABLE, kernel_of_one.name)
+    with pytest.raises(UsageError, match=f"no chunker kernel '{kernel_of_one.name}' of '{other}'"):
+        kernel(other)
 
 
 def test_an_unknown_kernel_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,14 +221,23 @@ def test_an_unknown_kernel_is_refused_and_never_replaced(monkeypatch: pytest.Mon
         Chunker(secrets(), parameters)
 
 
-def test_the_fastest_kernel_is_in_use_if_none_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("algorithm", ["two-stage", "aes"])
+def test_the_fastest_kernel_is_in_use_if_none_is_demanded(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KERNEL_VARIABLE, raising=False)
-    try:
-        from keepstone.chunking import _cdc  # noqa: F401 - only whether it is there
-    except ImportError:
-        assert kernel() == "python"
-    else:
-        assert kernel() == "scalar"
+    assert kernel(algorithm) == next(name for name in KNOWN[algorithm] if name in kernels(algorithm))
+
+
+@needs_compiled
+def test_a_kernel_that_can_not_run_here_is_not_run_by_its_place_either() -> None:
+    from keepstone.chunking import _cdc
+
+    p = Parameters.for_mean(4096)
+    rules = (p.mask_bits, p.minimum, p.normal, p.maximum, p.strict, p.loose)
+    there = {(algorithm, place) for place, algorithm, _ in _cdc.available()}
+    for place in range(-2, 20):
+        if ("aes", place) not in there:
+            with pytest.raises(ValueError, match="no such kernel"):
+                _cdc.aes(place, bytes(20_000), True, *rules, bytes(16))
 
 
 def test_without_the_compiled_module_the_oracle_works_and_scalar_is_refused() -> None:
@@ -187,7 +246,7 @@ def test_without_the_compiled_module_the_oracle_works_and_scalar_is_refused() ->
         sys.modules["keepstone.chunking._cdc"] = None
         from keepstone.chunking import KERNEL_VARIABLE, Chunker, Parameters, Secrets, kernel
         from keepstone.errors import UsageError
-        assert kernel() == "python"
+        assert kernel() == kernel("aes") == "python"
         assert Chunker(Secrets.derive(bytes(32)), Parameters.for_mean(4096)).cuts(bytes(20000), True) == [16384, 20000]
         os.environ[KERNEL_VARIABLE] = "scalar"
         try:

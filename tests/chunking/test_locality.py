@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chunking.material import FASTEST, letters, secrets, sizes, stream
-from keepstone.chunking import Chunker, Parameters
+from chunking.material import FASTEST, Kernel, letters, sizes, stream
 
 MEAN = 4096
 LENGTH = 256 << 10
@@ -28,17 +27,18 @@ def change(data: bytes, at: int, some: bytes) -> bytes:
     return data[:at] + some + data[at + len(some) :]
 
 
+@pytest.mark.parametrize("kernel", FASTEST, ids=str)
 @pytest.mark.parametrize("edit", [insert, delete, change])
 @pytest.mark.parametrize("kind", [stream, letters])
 def test_an_edit_costs_few_chunks(
-    kind: Callable[[str, int], bytes], edit: Callable[[bytes, int, bytes], bytes]
+    kernel: Kernel, kind: Callable[[str, int], bytes], edit: Callable[[bytes, int, bytes], bytes]
 ) -> None:
     """Over 40 seeded edits of 1 to 40 bytes: all cuts in front of the edit stay; the chunks from the one that holds the
     edit to the first old cut are at most four on average and never more than ten; from there on all cuts are old.
     """
     rng = random.Random(f"{kind.__name__} {edit.__name__}")
     data = kind("locality", LENGTH)
-    cutter = Chunker(secrets(), Parameters.for_mean(MEAN), FASTEST)
+    cutter = kernel.chunker(MEAN)
     before = cutter.cuts(data, final=True)
     costs = []
     for _ in range(EDITS):
@@ -58,9 +58,10 @@ def test_an_edit_costs_few_chunks(
     assert max(costs) <= 10
 
 
-def test_two_files_that_share_their_end_share_their_chunks() -> None:
+@pytest.mark.parametrize("kernel", FASTEST, ids=str)
+def test_two_files_that_share_their_end_share_their_chunks(kernel: Kernel) -> None:
     shared = stream("shared", LENGTH)
-    cutter = Chunker(secrets(), Parameters.for_mean(MEAN), FASTEST)
+    cutter = kernel.chunker(MEAN)
     found = []
     for head in (b"", b"a short head", stream("a long head", 30_000)):
         data, start, chunks = head + shared, 0, set()
@@ -72,12 +73,13 @@ def test_two_files_that_share_their_end_share_their_chunks() -> None:
     assert common >= LENGTH - 10 * MEAN
 
 
-def test_forced_cuts_move_with_the_content_too() -> None:
+@pytest.mark.parametrize("kernel", FASTEST, ids=str)
+def test_forced_cuts_move_with_the_content_too(kernel: Kernel) -> None:
     """Data of a long period has candidates, but none may pass: the cuts are those of least hash, wherever it starts.
 
     The period is the first of a seeded row of them that is cut in this way.
     """
-    cutter = Chunker(secrets(), Parameters.for_mean(MEAN), FASTEST)
+    cutter = kernel.chunker(MEAN)
     for number in range(100):
         data = stream(f"period {number}", 1100) * 200
         lengths = set(sizes(cutter.cuts(data, final=True))[1:-1])

@@ -8,9 +8,12 @@ import sys
 
 import pytest
 from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from chunking.material import key, secrets, stream
-from keepstone.chunking import Parameters, Secrets
+from chunking.material import key, secrets, secrets_of, stream
+from keepstone.chunking import AesSecrets, Parameters, secrets_for
 from keepstone.chunking.oracle import siphash_1_3
 from keepstone.errors import UsageError
 
@@ -36,10 +39,11 @@ def test_other_means_are_refused(mean: int) -> None:
         Parameters.for_mean(mean)
 
 
+@pytest.mark.parametrize("algorithm", ["two-stage", "aes"])
 @pytest.mark.parametrize("length", [0, 16, 31, 33, 64])
-def test_keys_of_other_lengths_are_refused(length: int) -> None:
+def test_keys_of_other_lengths_are_refused(algorithm: str, length: int) -> None:
     with pytest.raises(UsageError, match="32 bytes"):
-        Secrets.derive(bytes(length))
+        secrets_for(algorithm, bytes(length))
 
 
 def test_secrets_are_drawn_from_the_stream_in_the_specified_order() -> None:
@@ -75,6 +79,28 @@ def test_the_map_is_linear_and_invertible_and_the_targets_differ_under_every_mas
         assert sorted(found.table) == list(range(256))
         assert all(found.table[a ^ b] == found.table[a] ^ found.table[b] for a in range(256) for b in (1, 18, 255))
         assert all((found.t ^ found.u) & ((1 << bits) - 1) for bits in range(1, 9))
+
+
+def test_the_aes_key_is_the_first_of_the_stream_that_makes_no_run_of_a_byte_a_candidate() -> None:
+    """A second reading of the text: one block a call, and values as whole numbers."""
+    passed_over = 0
+    for label in LABELS:
+        drawn = blake3(b"keepstone 1 aes", key=key(label)).digest(length=1 << 12)
+        for at in range(0, len(drawn), 16):
+            encrypt = Cipher(AES(drawn[at : at + 16]), ECB()).encryptor().update
+            values = [int.from_bytes(encrypt(bytes([byte]) * 16)[:8], "little") for byte in range(256)]
+            if min(values) >= 2**56:
+                break
+            passed_over += 1
+        assert secrets_of("aes", label) == AesSecrets(drawn[at : at + 16])
+    assert passed_over >= len(LABELS)
+
+
+def test_the_algorithms_of_one_key_share_no_secret() -> None:
+    found = secrets_of("aes", "key 0")
+    assert isinstance(found, AesSecrets)
+    assert found.key != secrets("key 0").sip_key
+    assert found.key.hex() not in f"{found!r} {found} {[found]}"
 
 
 def test_each_key_has_its_own_secrets() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 import keepstone
+from keepstone.chunking import ALGORITHMS as CHUNKERS
+from keepstone.chunking import DEFAULT_ALGORITHM
 from keepstone.sealing import ALGORITHMS
 from keepstone_cli.main import Settings
 from keepstone_cli.output import clean
@@ -20,9 +22,16 @@ from keepstone_cli.settings import place, state_folder
     show_default=True,
     help="How data is encrypted; ChaCha20 is for machines without AES instructions.",
 )
+@click.option(
+    "--chunker",
+    type=click.Choice(list(CHUNKERS)),
+    default=DEFAULT_ALGORITHM,
+    show_default=True,
+    help="How content is cut; aes is slower, and that its cuts tell nothing of its key rests on AES alone.",
+)
 @click.option("--label", default="", metavar="TEXT", help="A note for the first keyslot.")
 @click.pass_obj
-def command(settings: Settings, cipher: str, label: str) -> None:
+def command(settings: Settings, cipher: str, chunker: str, label: str) -> None:
     """Create an empty repository.
 
     It is unlocked with a password (asked for twice), or with the 64-digit key of --key-file. Whoever loses every
@@ -30,7 +39,7 @@ def command(settings: Settings, cipher: str, label: str) -> None:
     """
     where = place(settings)
     unlock = credential(settings, new=True, prompt="New password")
-    identity = keepstone.init(where, unlock, state=state_folder(), label=label, cipher=cipher)
+    identity = keepstone.init(where, unlock, state=state_folder(), label=label, cipher=cipher, chunker=chunker)
     output = settings.output()
     if settings.json:
         output.data({"message_type": "initialized", "id": identity, "repository": where})

@@ -1,9 +1,10 @@
 """Where a stream of bytes is cut into chunks, so that equal content is cut alike wherever it stands.
 
-Two stages, both keyed by secrets of the repository. A cheap linear filter of the last 16 bytes picks candidates; a
-keyed hash of the last 64 bytes decides at each. A cut depends only on bytes of its own chunk, so cuts fall
-back into step soon after an edit. docs/format.md is the specification, `oracle` its reading in plain Python, and
-`_cdc` the same cuts in C. Every kernel gives the same cuts on every machine.
+Two algorithms, keyed by secrets of the repository. `two-stage`: a cheap linear filter of the last 16 bytes picks
+candidates, and a keyed hash of the last 64 bytes decides at each. `aes`: AES of the last 16 bytes, at every position.
+A cut depends only on bytes of its own chunk, so cuts fall back into step soon after an edit. docs/format.md is the
+specification, `oracle` its reading in plain Python, and `_cdc` the same cuts in C, with a kernel for each kind of
+processor. Every kernel gives the same cuts on every machine.
 """
 
 from __future__ import annotations
@@ -12,64 +13,78 @@ import os
 from collections.abc import Callable
 
 from keepstone.chunking import oracle
-from keepstone.chunking.parameters import Parameters, Secrets
+from keepstone.chunking.parameters import ALGORITHMS, AesSecrets, AnySecrets, Parameters, Secrets, secrets_for
 from keepstone.errors import UsageError
 from keepstone.ids import Buffer
 
-__all__ = ["KERNEL_VARIABLE", "Chunker", "Parameters", "Secrets", "kernel", "kernels"]
+__all__ = [
+    "ALGORITHMS",
+    "DEFAULT_ALGORITHM",
+    "KERNEL_VARIABLE",
+    "AesSecrets",
+    "AnySecrets",
+    "Chunker",
+    "Parameters",
+    "Secrets",
+    "kernel",
+    "kernels",
+    "secrets_for",
+]
 
 KERNEL_VARIABLE = "KEEPSTONE_CHUNKER_KERNEL"
 """The environment variable that demands a kernel by name."""
 
-_KERNELS: dict[str, Callable[[memoryview, bool, Secrets, Parameters], list[int]]] = {}
+DEFAULT_ALGORITHM = Secrets.algorithm
+"""The algorithm of a repository that was not asked for another."""
+
+_Cuts = Callable[[memoryview, bool, AnySecrets, Parameters], list[int]]
+_KERNELS: dict[str, dict[str, _Cuts]] = {algorithm: {} for algorithm in ALGORITHMS}
+
+
+def _compiled(place: int) -> _Cuts:
+    """Return the cuts of a kernel by its place in the compiled table."""
+
+    def cuts(view: memoryview, final: bool, secrets: AnySecrets, p: Parameters) -> list[int]:
+        rules = (p.mask_bits, p.minimum, p.normal, p.maximum, p.strict, p.loose)
+        if isinstance(secrets, AesSecrets):
+            return _cdc.aes(place, view, final, *rules, secrets.key)
+        return _cdc.two_stage(place, view, final, *rules, secrets.sip_key, secrets.table, secrets.t, secrets.u)
+
+    return cuts
+
+
 try:
     from keepstone.chunking import _cdc
 except ImportError:
-    pass  # Built without a C compiler. kernel() says so, and to demand the absent kernel is an error.
+    pass  # Built without a C compiler. kernel() says so, and to demand an absent kernel is an error.
 else:
-
-    def _scalar(view: memoryview, final: bool, secrets: Secrets, parameters: Parameters) -> list[int]:
-        return _cdc.cuts(
-            view,
-            final,
-            secrets.sip_key,
-            secrets.table,
-            secrets.t,
-            secrets.u,
-            parameters.mask_bits,
-            parameters.minimum,
-            parameters.normal,
-            parameters.maximum,
-            parameters.strict,
-            parameters.loose,
-        )
-
-    _KERNELS["scalar"] = _scalar
-
-_KERNELS["python"] = oracle.cuts
+    for _place, _algorithm, _name in _cdc.available():
+        _KERNELS[_algorithm][_name] = _compiled(_place)
+for _found in _KERNELS.values():
+    _found["python"] = oracle.cuts
 
 
-def kernels() -> tuple[str, ...]:
-    """Return the names of the kernels that work here, fastest first."""
-    return tuple(_KERNELS)
+def kernels(algorithm: str = DEFAULT_ALGORITHM) -> tuple[str, ...]:
+    """Return the names of an algorithm's kernels that work here, fastest first."""
+    return tuple(_KERNELS[algorithm])
 
 
-def kernel() -> str:
-    """Return the name of the kernel in use: the one the environment demands, else the fastest.
+def kernel(algorithm: str = DEFAULT_ALGORITHM) -> str:
+    """Return the name of the kernel in use for an algorithm: the one the environment demands, else the fastest.
 
     Raises UsageError if the demanded kernel does not work here; another never takes its place.
     """
-    return _available(os.environ.get(KERNEL_VARIABLE) or kernels()[0])
+    return _available(algorithm, os.environ.get(KERNEL_VARIABLE) or kernels(algorithm)[0])
 
 
 _in_use = kernel  # A second name, because a parameter of Chunker has the first.
 
 
-def _available(name: str) -> str:
-    if name not in _KERNELS:
+def _available(algorithm: str, name: str) -> str:
+    if name not in _KERNELS[algorithm]:
         raise UsageError(
-            f"There is no chunker kernel {name!r} here, only: {', '.join(kernels())}.",
-            f"Unset {KERNEL_VARIABLE}, or install a build of Keepstone that has this kernel.",
+            f"There is no chunker kernel {name!r} of {algorithm!r} here, only: {', '.join(kernels(algorithm))}.",
+            f"Unset {KERNEL_VARIABLE}, or use a machine and a build of Keepstone that have this kernel.",
         )
     return name
 
@@ -79,11 +94,11 @@ class Chunker:
 
     __slots__ = ("_cuts", "_secrets", "kernel", "parameters")
 
-    def __init__(self, secrets: Secrets, parameters: Parameters, kernel: str | None = None) -> None:
-        self.kernel = _in_use() if kernel is None else _available(kernel)
+    def __init__(self, secrets: AnySecrets, parameters: Parameters, kernel: str | None = None) -> None:
+        self.kernel = _in_use(secrets.algorithm) if kernel is None else _available(secrets.algorithm, kernel)
         self.parameters = parameters
         self._secrets = secrets
-        self._cuts = _KERNELS[self.kernel]
+        self._cuts = _KERNELS[secrets.algorithm][self.kernel]
 
     def cuts(self, buffer: Buffer, final: bool) -> list[int]:
         """Return the end offset of every chunk that a buffer decides; the buffer starts where a chunk starts.

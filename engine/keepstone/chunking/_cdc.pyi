@@ -1,17 +1,32 @@
 from keepstone.ids import Buffer
 
-def cuts(
+def two_stage(
+    kernel: int,
     data: Buffer,
     final: bool,
-    sip_key: bytes,
-    table: bytes,
-    t: int,
-    u: int,
     mask_bits: int,
     minimum: int,
     normal: int,
     maximum: int,
     strict: int,
     loose: int,
+    sip_key: bytes,
+    table: bytes,
+    t: int,
+    u: int,
     /,
 ) -> list[int]: ...
+def aes(
+    kernel: int,
+    data: Buffer,
+    final: bool,
+    mask_bits: int,
+    minimum: int,
+    normal: int,
+    maximum: int,
+    strict: int,
+    loose: int,
+    key: bytes,
+    /,
+) -> list[int]: ...
+def available() -> list[tuple[int, str, str]]: ...

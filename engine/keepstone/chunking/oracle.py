@@ -1,24 +1,44 @@
 """The cuts in plain Python: slow, obvious, and by definition right.
 
-It reads like the specification in docs/format.md. The compiled kernel must give the same cuts; where there is no
+It reads like the specification in docs/format.md. The compiled kernels must give the same cuts; where there is no
 compiled kernel, this one does the work.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
-from keepstone.chunking.parameters import HASH_WINDOW, Parameters, Secrets
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
+from keepstone.chunking.parameters import (
+    AES_WINDOW,
+    FILTER_BITS,
+    HASH_WINDOW,
+    AesSecrets,
+    AnySecrets,
+    Parameters,
+    Secrets,
+)
 
 _MASK_64 = (1 << 64) - 1
 
+_Values = Callable[[int, int], list[tuple[int, int]]]
+"""Takes two positions; returns the end and the value of every candidate from the first to before the second."""
 
-def cuts(data: memoryview, final: bool, secrets: Secrets, parameters: Parameters) -> list[int]:
+
+def cuts(data: memoryview, final: bool, secrets: AnySecrets, parameters: Parameters) -> list[int]:
     """Return the ends of all chunks that `data`, which begins at a chunk's start, decides."""
+    if isinstance(secrets, AesSecrets):
+        candidates = _aes(data, secrets, parameters)
+    else:
+        candidates = _two_stage(data, secrets, parameters)
     ends: list[int] = []
     start = 0
     while start < len(data):
-        end = _end_of_chunk(data, start, secrets, parameters)
+        end = _end_of_chunk(len(data), start, candidates, parameters)
         if end is None:
             if final:
                 ends.append(len(data))
@@ -28,26 +48,40 @@ def cuts(data: memoryview, final: bool, secrets: Secrets, parameters: Parameters
     return ends
 
 
-def _end_of_chunk(data: memoryview, start: int, secrets: Secrets, parameters: Parameters) -> int | None:
-    """Return where the chunk from `start` ends, or None if bytes after `data` have a say in it."""
-    table, t = secrets.table, secrets.t
-    mask = (1 << parameters.mask_bits) - 1
+def _end_of_chunk(length: int, start: int, candidates: _Values, parameters: Parameters) -> int | None:
+    """Return where the chunk from `start` ends, or None if bytes after the data have a say in it."""
     first = start + parameters.minimum - 1
+    stop = min(start + parameters.maximum, length)
     least: tuple[int, int] | None = None
-    g = _filter(data, first - 1, table)
-    for i in range(first, min(start + parameters.maximum, len(data))):
-        g = (g << 1 ^ table[data[i]]) & 0xFF
-        if g != t or (_filter(data, i - 8, table) ^ secrets.u) & mask:
-            continue
-        end = i + 1
-        value = siphash_1_3(secrets.sip_key, data[end - HASH_WINDOW : end])
-        if value < (parameters.strict if end - start <= parameters.normal else parameters.loose):
-            return end
-        if least is None or value < least[0]:
-            least = value, end
-    if len(data) - start < parameters.maximum:
+    for at in range(first, stop, _STEP):
+        for end, value in candidates(at, min(at + _STEP, stop)):
+            if value < (parameters.strict if end - start <= parameters.normal else parameters.loose):
+                return end
+            if least is None or value < least[0]:
+                least = value, end
+    if length - start < parameters.maximum:
         return None
     return start + parameters.maximum if least is None else least[1]
+
+
+_STEP = 1024
+"""Positions that are looked at before the next are; it changes no cut."""
+
+
+def _two_stage(data: memoryview, secrets: Secrets, parameters: Parameters) -> _Values:
+    table, t = secrets.table, secrets.t
+    mask = (1 << parameters.mask_bits) - 1
+
+    def candidates(first: int, stop: int) -> list[tuple[int, int]]:
+        found = []
+        g = _filter(data, first - 1, table)
+        for i in range(first, stop):
+            g = (g << 1 ^ table[data[i]]) & 0xFF
+            if g == t and not (_filter(data, i - 8, table) ^ secrets.u) & mask:
+                found.append((i + 1, siphash_1_3(secrets.sip_key, data[i + 1 - HASH_WINDOW : i + 1])))
+        return found
+
+    return candidates
 
 
 def _filter(data: memoryview, i: int, table: bytes) -> int:
@@ -56,6 +90,22 @@ def _filter(data: memoryview, i: int, table: bytes) -> int:
     for byte in data[i - 7 : i + 1]:
         g = (g << 1 ^ table[byte]) & 0xFF
     return g
+
+
+def _aes(data: memoryview, secrets: AesSecrets, parameters: Parameters) -> _Values:
+    # Each block is a window of its own, and no ciphertext is ever stored, so ECB is what is wanted here.
+    encrypt = Cipher(AES(secrets.key), ECB()).encryptor().update
+    bits = FILTER_BITS + parameters.mask_bits
+
+    def candidates(first: int, stop: int) -> list[tuple[int, int]]:
+        found = []
+        for i in range(first, stop):
+            (h,) = struct.unpack("<Q", encrypt(data[i + 1 - AES_WINDOW : i + 1])[:8])
+            if h < 1 << (64 - bits):
+                found.append((i + 1, h << bits))
+        return found
+
+    return candidates
 
 
 def siphash_1_3(key: bytes, message: bytes | memoryview) -> int:

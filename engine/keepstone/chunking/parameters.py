@@ -7,17 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from keepstone.errors import UsageError
 
 SMALLEST_MEAN = 4 << 10
 LARGEST_MEAN = 4 << 20
 HASH_WINDOW = 64
-"""Bytes that the decision hash covers; never more than the minimum length of a chunk."""
-CONTEXT = b"keepstone 1 two-stage"
+"""Bytes that the decision hash of two-stage covers; never more than the minimum length of a chunk."""
+AES_WINDOW = 16
+"""Bytes that the value of `aes` covers: one block."""
+FILTER_BITS = 8
+"""Bits of a filter value: one position in 2 to the power of FILTER_BITS + mask_bits is a candidate."""
 KEY_LENGTH = 32
+
+Algorithm = Literal["two-stage", "aes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,7 @@ class Parameters:
     normal: int
     """The last length that the strict threshold judges."""
     mask_bits: int
-    """How many low bits of the older filter value are compared."""
+    """How many low bits of the older filter value are compared. `aes` has candidates as dense."""
     strict: int
     loose: int
 
@@ -50,13 +59,13 @@ class Parameters:
                 f"A mean chunk size of {mean} bytes is not possible.", "Choose a power of two from 4 KiB to 4 MiB."
             )
         exponent = mean.bit_length() - 1
-        density = min(max(exponent - 3, 8), 12)
+        density = min(max(exponent - 3, FILTER_BITS), 12)
         return cls(
             mean=mean,
             minimum=mean // 4,
             maximum=mean * 4,
             normal=mean // 64 * 53,
-            mask_bits=density - 8,
+            mask_bits=density - FILTER_BITS,
             strict=1 << (64 + density - exponent - 2),
             loose=1 << (64 + density - exponent + 2),
         )
@@ -64,8 +73,9 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """The secrets of one repository's chunker. Whoever knows them can tell where known content is cut."""
+    """The secrets of one repository's chunker `two-stage`. Whoever knows them can tell where known content is cut."""
 
+    algorithm: ClassVar[Algorithm] = "two-stage"
     sip_key: bytes
     table: bytes
     """The secret linear map of the filter, applied to each of the 256 bytes."""
@@ -75,9 +85,7 @@ class Secrets:
     @classmethod
     def derive(cls, key: bytes) -> Secrets:
         """Derive the secrets of a 32-byte chunker key: hash key, t, u, then the map, in this order."""
-        if len(key) != KEY_LENGTH:
-            raise UsageError(f"A chunker key has {KEY_LENGTH} bytes, not {len(key)}.")
-        take = _stream(key)
+        take = _stream(key, cls.algorithm)
         sip_key = take(16)
         t = take(1)[0]
         u = take(1)[0]
@@ -91,9 +99,45 @@ class Secrets:
         return cls(sip_key=sip_key, table=bytes(_apply(rows, byte) for byte in range(256)), t=t, u=u)
 
 
-def _stream(key: bytes) -> Callable[[int], bytes]:
+@dataclass(frozen=True, slots=True, repr=False)
+class AesSecrets:
+    """The secret of one repository's chunker `aes`. Whoever knows it can tell where known content is cut."""
+
+    algorithm: ClassVar[Algorithm] = "aes"
+    key: bytes
+
+    @classmethod
+    def derive(cls, key: bytes) -> AesSecrets:
+        """Derive the AES key of a 32-byte chunker key.
+
+        A key is passed over if a run of one byte, whichever, would be a candidate at the densest there is: all its
+        positions would be, so an unlucky key would cut zeros at every minimum. About 3 keys are drawn for one taken,
+        so who can not tell AES from a random permutation has at most 3 times the luck with these keys.
+        """
+        take = _stream(key, cls.algorithm)
+        runs = b"".join(bytes([byte]) * AES_WINDOW for byte in range(256))
+        while True:
+            found = take(16)
+            values = Cipher(AES(found), ECB()).encryptor().update(runs)
+            if all(values[7::AES_WINDOW]):  # The highest byte of each value, eight bits as FILTER_BITS has.
+                return cls(key=found)
+
+
+AnySecrets = Secrets | AesSecrets
+ALGORITHMS: dict[str, type[Secrets] | type[AesSecrets]] = {each.algorithm: each for each in (Secrets, AesSecrets)}
+"""The algorithms by their name in a repository's config, the default first."""
+
+
+def secrets_for(algorithm: str, key: bytes) -> AnySecrets:
+    """Derive the secrets of a 32-byte chunker key for the algorithm that a repository's config names."""
+    return ALGORITHMS[algorithm].derive(key)
+
+
+def _stream(key: bytes, algorithm: Algorithm) -> Callable[[int], bytes]:
     """Return a function that takes the next bytes of the output stream of keyed BLAKE3."""
-    hasher = blake3(CONTEXT, key=key)
+    if len(key) != KEY_LENGTH:
+        raise UsageError(f"A chunker key has {KEY_LENGTH} bytes, not {len(key)}.")
+    hasher = blake3(f"keepstone 1 {algorithm}".encode(), key=key)
     taken = 0
 
     def take(length: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from keepstone.chunking import Chunker, Parameters, Secrets
+from keepstone.chunking import AnySecrets, Chunker, Parameters
 from keepstone.containers import Leaf, Node
 from keepstone.history import expression
 from keepstone.history.ancestor import Ancestor
@@ -95,7 +95,7 @@ def _is_utf8(probe: bytes) -> bool:
 class ContentWriter:
     """Turns streams into recipes. One per backup: it owns the buffer and the chunkers."""
 
-    def __init__(self, add: AddChunk, add_tree: AddChunk, secrets: Secrets) -> None:
+    def __init__(self, add: AddChunk, add_tree: AddChunk, secrets: AnySecrets) -> None:
         self._add, self._add_tree, self._secrets = add, add_tree, secrets
         self._chunkers: dict[int, Chunker] = {}
         self._buffer = bytearray(BUFFER)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from keepstone import encoding, sealing
+from keepstone.chunking import ALGORITHMS
 from keepstone.errors import Damaged, Unsupported
 from keepstone.hashing import SubKeys, stored_name
 from keepstone.ids import ID_LENGTH, Buffer, KeyslotId, PackId, RepositoryId, WriterId
@@ -159,7 +160,6 @@ class Config(encoding.Record, kw_only=True):
     """Names a reader must know; any it does not know makes the repository unsupported."""
 
 
-CHUNKERS = ("two-stage",)
 _config_decoder = msgspec.msgpack.Decoder(Config)
 
 
@@ -187,6 +187,6 @@ def open_config(data: bytes, keys: SubKeys) -> Config:
     sealed = memoryview(data)[HEADER_LENGTH:-ID_LENGTH]
     body = sealing.unseal(keys.config, header.algorithm, data[:HEADER_LENGTH], sealed, CONFIG_NAME)
     config = encoding.decode(_config_decoder, body, CONFIG_NAME)
-    if config.version != VERSION or config.features or config.chunker.algorithm not in CHUNKERS:
+    if config.version != VERSION or config.features or config.chunker.algorithm not in ALGORITHMS:
         raise Unsupported(CONFIG_NAME, "asks for features that this version of Keepstone does not know")
     return config

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keepstone import sealing
+from keepstone.chunking import ALGORITHMS, DEFAULT_ALGORITHM
 from keepstone.clock import SYSTEM, Clock
 from keepstone.errors import (
     ChunkMissing,
@@ -22,6 +23,7 @@ from keepstone.errors import (
     ObjectNotFound,
     RepositoryExists,
     Unsupported,
+    UsageError,
     WrongPassword,
 )
 from keepstone.hashing import SubKeys, chunk_id
@@ -467,13 +469,17 @@ def create_repository(
     clock: Clock = SYSTEM,
     label: str = "",
     cipher: str = "aes-256-gcm",
+    chunker: str = DEFAULT_ALGORITHM,
     memory_kib: int = keyslots.MEMORY_KIB,
 ) -> RepositoryId:
     """Create an empty repository and return its id. The config is written last: it is what makes a repository.
 
     Raises:
         RepositoryExists: there is one already.
+        UsageError: there is no such chunker.
     """
+    if chunker not in ALGORITHMS:
+        raise UsageError(f"There is no chunker {chunker!r}.", f"Choose one of: {', '.join(ALGORITHMS)}.")
     try:
         store.get(layout.CONFIG_NAME, 0, layout.HEADER_LENGTH)
     except ObjectNotFound:
@@ -488,7 +494,7 @@ def create_repository(
     )
     config = layout.Config(
         version=layout.VERSION,
-        chunker=layout.ChunkerConfig(algorithm=layout.CHUNKERS[0]),
+        chunker=layout.ChunkerConfig(algorithm=chunker),
         cipher=algorithm,
         keyslots=[slot],
         created_ns=now,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from keepstone import encoding, events
-from keepstone.chunking import Secrets
+from keepstone.chunking import secrets_for
 from keepstone.errors import SourceError
 from keepstone.hashing import snapshot_id
 from keepstone.history import tree
@@ -109,7 +109,7 @@ class _Backup:
                 tally.notice("Some stored packs are missing, so everything is read again to store what they held.")
                 self.parent = None
             parent = self.parent
-            secrets = Secrets.derive(repository.keys.chunker)
+            secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
             self.content = ContentWriter(self.writer.add, self.writer.add_tree, secrets)
             self.entries = EntryReader(repository, self.content, options, tally, parent)
             self.folders = FolderWalk(

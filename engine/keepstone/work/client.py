@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keepstone import events
+from keepstone.chunking import DEFAULT_ALGORITHM
 from keepstone.clock import SYSTEM, Clock
 from keepstone.history import snapshot as history
 from keepstone.history.container_keys import ContainerKeyInfo, add_container_key, list_container_keys
@@ -255,9 +256,13 @@ def init(
     clock: Clock = SYSTEM,
     label: str = "",
     cipher: str = "aes-256-gcm",
+    chunker: str = DEFAULT_ALGORITHM,
     memory_kib: int = MEMORY_KIB,
 ) -> str:
     """Create an empty repository and return its id.
+
+    Args:
+        chunker: `two-stage` or `aes`; it is decided here, once.
 
     Raises:
         RepositoryExists: there is one already.
@@ -270,6 +275,7 @@ def init(
         clock=clock,
         label=label,
         cipher=cipher,
+        chunker=chunker,
         memory_kib=memory_kib,
     )
     return identity.hex()

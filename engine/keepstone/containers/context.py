@@ -51,7 +51,7 @@ class Budget:
     """Bytes that may be decoded whatever the size."""
     smallest: int = 128
     """Members with fewer bytes than this are not worth an expression."""
-    failures: int = 24
+    failures: int = 12
     """After so many members in a row that no encoder made, only the likeliest are tried."""
     seconds: float = 1.0
     """Time that may pass whatever the size, and after it a second for each `pace` bytes decoded."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import random
+import resource
 import struct
 import subprocess
 import sys
 import time
-import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -39,13 +39,13 @@ def specimens(rng: random.Random) -> list[bytes]:
 
 
 def check(data: bytes) -> None:
-    """Unwrap; whatever comes out is the file again, and it took no longer than a second."""
-    began = time.monotonic()
+    """Unwrap; whatever comes out is the file again, and it took less than a second of work."""
+    began = time.process_time()
     result = unwrap(MemorySource(data), KEYS)
+    assert time.process_time() - began < 1
     if result.node is not None:
         contents = writers.read_leaves(result.node, data, KEYS)
         assert writers.rebuilt(result.node, contents, KEYS) == data
-    assert time.monotonic() - began < 5  # a busy machine; alone it takes milliseconds
 
 
 def mutate(rng: random.Random, data: bytes) -> bytes:
@@ -83,12 +83,9 @@ def test_a_hundred_thousand_mutations_never_raise_hang_or_grow() -> None:
     print(f"seed {seed}")  # noqa: T201
     rng = random.Random(seed)
     kinds = specimens(rng)
-    tracemalloc.start()
     for number in range(100_000):
         check(mutate(rng, kinds[number % len(kinds)]))
-        if number % 1000 == 999:
-            assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
-    tracemalloc.stop()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 512 * 1024
 
 
 @pytest.mark.parametrize("kind", range(7))

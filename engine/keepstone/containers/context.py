@@ -47,15 +47,15 @@ class Budget:
     members: int = 65_536
     expansion: int = 256
     """Bytes decoded for each byte of the file, at most, all passes counted."""
-    allowance: int = 8 * 1024 * 1024
+    allowance: int = 2 * 1024 * 1024
     """Bytes that may be decoded whatever the size."""
     smallest: int = 128
     """Members with fewer bytes than this are not worth an expression."""
-    failures: int = 24
+    failures: int = 12
     """After so many members in a row that no encoder made, only the likeliest are tried."""
     seconds: float = 1.0
     """Time that may pass whatever the size, and after it a second for each `pace` bytes decoded."""
-    pace: int = 2_000_000
+    pace: int = 1_000_000
     in_memory: int = 4 * 1024 * 1024
     """Plaintext up to this size is decoded once and held."""
     threads: int = 2

@@ -27,7 +27,7 @@ _LIKELY = (
     *((encoder, level, 0) for encoder in (INFO_ZIP, GZIP) for level in (2, 3, 4, 5, 7, 8)),
 )
 """Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android."""
-_FEW = 6
+_FEW = 3
 
 _FLEVEL = {0: range(2), 1: range(2, 6), 2: range(6, 7), 3: range(7, 10)}
 """Which levels the header of a zlib stream can mean."""

@@ -1,0 +1,125 @@
+"""The encoders: compiled and plain ones agree, and they are zlib, gzip and Info-ZIP."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import random
+import shutil
+import subprocess
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from containers import writers
+from keepstone.containers import DeflateSettings, compressor, oracle, transforms
+from keepstone.errors import Unsupported
+
+REAL_ZLIB = "0c7ad683e6668f6eaaae63dd4c6e1d8fb04b31dfdb63f3b7a778e43f31be4c85"
+ALL_ENCODERS = "fafb0f9ebb2e733a1d59f9ff257d05f1ddd1becfa43fde2858bdec09f77294b2"
+KINDS = [(compressor.ZLIB, 8), (compressor.ZLIB, 9), (compressor.GZIP, 0), (compressor.INFO_ZIP, 0)]
+
+
+def samples(seed: int) -> Iterator[bytes]:
+    rng = random.Random(seed)
+    yield from (b"", b"a", b"ab", b"abc" * 5, bytes(300), bytes(70_000))
+    for size in (1000, 32_768, 65_274, 65_536, 66_000, 140_000):
+        yield writers.content(rng, size)
+        words = [rng.randbytes(rng.randrange(1, 9)) for _ in range(rng.choice((2, 30, 2000)))]
+        yield b"".join(rng.choices(words, k=size // 3))[:size]
+
+
+def encoded(encoder: compressor.Compressor, data: bytes, step: int = 1 << 20) -> bytes:
+    return b"".join(encoder.compress(data[at : at + step]) for at in range(0, len(data), step)) + encoder.flush()
+
+
+def is_real_zlib() -> bool:
+    """Whether this Python's zlib is zlib, and not one that compresses otherwise."""
+    return hashlib.sha256(zlib.compress(writers.text(random.Random(1), 60_000), 6)).hexdigest() == REAL_ZLIB
+
+
+def test_the_output_of_every_encoder_never_changes() -> None:
+    data = b"".join(samples(2))
+    digest = hashlib.sha256()
+    for number, memory in KINDS:
+        for level in (1, 4, 6, 9):
+            settings = DeflateSettings(number, level, -15, memory, 0)
+            digest.update(encoded(compressor.compressor(settings), data))
+    assert digest.hexdigest() == ALL_ENCODERS
+
+
+@pytest.mark.skipif(not compressor.COMPILED, reason="the compiled encoders are not built")
+@pytest.mark.parametrize(("number", "memory"), KINDS)
+def test_compiled_and_plain_encoders_agree(number: int, memory: int) -> None:
+    from keepstone.containers import _deflate
+
+    rng = random.Random(number * 100 + memory)
+    for data in samples(3):
+        level = rng.randrange(1, 10)
+        if len(set(data)) > 1 and len(data) > 40_000 and level > 6:
+            level = 4
+        plain = encoded(oracle.Encoder(number, level, memory), data, 50_000)
+        assert encoded(_deflate.Encoder(number, level, memory), data, rng.randrange(1000, 90_000)) == plain
+        assert zlib.decompress(plain, -15) == data
+
+
+@given(st.lists(st.sampled_from([b"a", b"ab", b"the ", bytes(7), b"\xff\x00", b"abcabcabd"]), max_size=600), st.data())
+def test_encoders_agree_on_what_repeats(parts: list[bytes], data: st.DataObject) -> None:
+    plain = b"".join(parts)
+    number, memory = data.draw(st.sampled_from(KINDS))
+    settings = DeflateSettings(number, data.draw(st.integers(1, 9)), -15, memory, 0)
+    expected = encoded(oracle.Encoder(number, settings.level, memory), plain)
+    assert encoded(compressor.compressor(settings), plain, 7) == expected
+    assert zlib.decompress(expected, -15) == plain
+
+
+@pytest.mark.parametrize("memory", [8, 9])
+@pytest.mark.parametrize("level", range(1, 10))
+def test_encoder_0_is_zlib(level: int, memory: int) -> None:
+    if not is_real_zlib():
+        pytest.skip("this Python's zlib compresses otherwise")
+    for data in samples(level):
+        for wbits in (-15, 15):
+            theirs = zlib.compressobj(level, zlib.DEFLATED, wbits, memory)
+            ours = compressor.compressor(DeflateSettings(0, level, wbits, memory, 0))
+            assert encoded(ours, data, 70_000) == theirs.compress(data) + theirs.flush()
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_encoder_1_is_gzip(level: int) -> None:
+    if shutil.which("gzip") is None:
+        pytest.skip("gzip is not installed")
+    for data in samples(level + 20):
+        done = subprocess.run(["gzip", "-nc", f"-{level}"], input=data, capture_output=True, check=True).stdout
+        assert gzip.decompress(done) == data
+        assert encoded(compressor.compressor(DeflateSettings(1, level, -15, 0, 0)), data) == done[10:-8]
+
+
+def test_output_does_not_depend_on_how_the_input_comes() -> None:
+    rng = random.Random(4)
+    data = writers.content(rng, 300_000)
+    for number, memory in KINDS:
+        settings = DeflateSettings(number, 6, -15, memory, 0)
+        pieces = [data[at : at + 777] for at in range(0, len(data), 777)]
+        assert b"".join(transforms.deflate(settings, iter(pieces))) == b"".join(
+            transforms.deflate(settings, iter([data]))
+        )
+
+
+def test_unknown_encoders_and_settings_are_unsupported() -> None:
+    for settings in (
+        DeflateSettings(3, 6, -15, 8, 0),
+        DeflateSettings(1, 6, 15, 0, 1),
+        DeflateSettings(0, 6, 99, 8, 0),
+    ):
+        with pytest.raises(Unsupported):
+            compressor.compressor(settings)
+
+
+def test_rare_settings_are_left_to_zlib() -> None:
+    data = writers.text(random.Random(5), 50_000)
+    out = encoded(compressor.compressor(DeflateSettings(0, 6, -12, 5, 1)), data)
+    assert zlib.decompress(out, -12) == data

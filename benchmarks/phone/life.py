@@ -168,7 +168,10 @@ class Phone:
                 documents.export_chat(self.folder / "Download", self.database, self.folder, chat, now)
 
     def _grow_up(self) -> None:
-        """Make the past: days of messages until the database has its size."""
+        """Make the past: days of messages until the database has its size, with a VACUUM half a period earlier.
+
+        A life therefore begins between two of them, with tables and indexes neither packed nor wholly mixed.
+        """
         habits, day = self.habits, 0
         self.database.parent.mkdir(parents=True, exist_ok=True)
         self.memory.mkdir(parents=True, exist_ok=True)
@@ -176,9 +179,15 @@ class Phone:
         expected = habits.size // BYTES_PER_MESSAGE
         usual = (habits.least + habits.most) // 2
         rate = max(usual, expected // (5 * 365))
+        since = 0 if habits.vacuum is None else sum(habits.vacuum) // 4 * rate * BYTES_PER_MESSAGE
+        vacuum_at = habits.size - min(since, habits.size // 7)
         kept_from = expected - habits.media * 6 // 10 // MEDIA_PER_MESSAGE
         with self.messages.opened(building=True):
             while (grown := self.messages.pages() * 4096) < habits.size:
+                if grown >= vacuum_at:
+                    self.messages.vacuum()
+                    vacuum_at = habits.size
+                    continue
                 rng = random.Random(f"{habits.seed}/past/{day}")
                 self._wake(on_card=self.messages.next >= kept_from)
                 count = min(rate, max(20, (habits.size - grown) // BYTES_PER_MESSAGE))

@@ -53,10 +53,9 @@ class People:
         weights = (40, 18, 10, 8, 5, 7, 4, 4, 4)
         tongues = [spoken[name] for name in rng.choices(LANGUAGES, weights, k=chats)]
         self.contacts = [
-            Contact(FIRST_JID + number, f"{rng.choice(('44', '49', '34', '55', '90', '91'))}{rng.randrange(10**9, 10**10)}",
-                    language.name_of(rng), language)
+            Contact(FIRST_JID + number, _number(rng), language.name_of(rng), language)
             for number, language in enumerate(tongues)
-        ]  # fmt: skip
+        ]
         rows = FIRST_JID + len(self.contacts)
         self.chats: list[Chat] = []
         for number, contact in enumerate(self.contacts, 1):
@@ -74,3 +73,7 @@ class People:
     def chat(self, rng: random.Random) -> Chat:
         """Draw a chat by how active it is."""
         return rng.choices(self.chats, cum_weights=self._activity)[0]
+
+
+def _number(rng: random.Random) -> str:
+    return f"{rng.choice(('44', '49', '34', '55', '90', '91'))}{rng.randrange(10**9, 10**10)}"

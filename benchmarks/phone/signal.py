@@ -1,8 +1,8 @@
 """The writer of Signal's Android backup, version 1: SQL statements and attachments, each in a frame of its own.
 
-Every frame is AES-256-CTR under a counter that grows by one, and ends in ten bytes of an HMAC; the length of a frame is
-enciphered with it. Salt and IV are fresh in every file, so nothing of a file stands in the next one. The messages follow
-from the seed and the day, like those of SMS.
+Every frame is AES-256-CTR under a counter that grows by one, and ends in ten bytes of an HMAC; the length of a frame
+is enciphered with it. Salt and IV are fresh in every file, so nothing of a file stands in the next one. The messages
+follow from the seed and the day, like those of SMS.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 
 WORDS = 9000
@@ -60,6 +61,7 @@ class Language:
         return " ".join(rng.choice(self.units[WORDS // 4 : WORDS // 2]).title() for _ in range(2))
 
 
+@cache
 def languages(seed: int) -> dict[str, Language]:
     """Return all languages of a seed."""
     return {name: _language(name, random.Random(f"{seed}/language/{name}")) for name in LANGUAGES}

@@ -1,8 +1,8 @@
-"""WhatsApp's database as it lives: a transaction for every burst of messages, rows that change for days, a night's close.
+"""WhatsApp's database as it lives: a transaction for every burst of messages, rows that change for days, the night.
 
-A day's messages land at the end of `message` and of its text index, but anywhere in the indexes by chat and by key, and
-receipts, reactions, edits and deletions go back to earlier days; auto_vacuum moves pages when something is deleted.
-That is why so few new bytes touch so many pages. The history before the first day is made by the same code with larger
+A day's messages land at the end of `message` and of its text index, but anywhere in the indexes by chat and by key;
+receipts, edits and deletions go back to earlier days, and auto_vacuum moves pages when something is deleted. That is
+why so few new bytes touch so many pages. The history before the first day is made by the same code with larger
 transactions, and no journal.
 """
 
@@ -20,7 +20,7 @@ from . import media, text
 from .calendar import DAY
 from .media import DOCUMENT, PHOTO, STICKER, VIDEO, VOICE, Kind
 from .people import OWN_JID, Chat, People
-from .schema import TABLES, statements
+from .schema import statements
 
 Row = tuple[object, ...]
 Filed = tuple[str, int, str]
@@ -29,8 +29,8 @@ Filing = Callable[[random.Random, Kind, int, bool], Filed]
 """Files new media: kind, time (ms), sent or received."""
 
 _COLUMNS = {
-    "message": "_id chat_row_id from_me key_id sender_jid_row_id status broadcast recipient_count origination_flags origin"
-    " timestamp received_timestamp receipt_server_timestamp message_type text_data starred lookup_tables"
+    "message": "_id chat_row_id from_me key_id sender_jid_row_id status broadcast recipient_count origination_flags"
+    " origin timestamp received_timestamp receipt_server_timestamp message_type text_data starred lookup_tables"
     " message_add_on_flags sort_id",
     "message_media": "message_row_id chat_row_id autotransfer_retry_enabled media_job_uuid transferred transcoded"
     " file_path file_size suspicious_content trim_from trim_to face_x face_y media_key media_key_timestamp width height"

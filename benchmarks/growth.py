@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compare import BORG, KEEPSTONE, RESTIC, Tool, find_tools, machine, run, stored_bytes
-
 from phone import PARTS, Habits, Pages, Phone, parse_size
 
 ALL = "everything"
@@ -119,12 +118,12 @@ class Race:
 
 
 def table(race: Race) -> str:
-    """Return growth by program as one Markdown table, with ratios to the smaller of restic's and borg's."""
+    """Return growth by program as one Markdown table, with ratios to the lesser of restic's and borg's."""
     growth = race.growth
     others = [growth[name].total for name in (RESTIC, BORG) if name in growth]
     least = min(others, default=0)
     lines = [
-        "| program | first MB | growth MB | MB a day, least / mean / most | of the smaller of restic and borg | s a night |",
+        "| program | first MB | growth MB | MB a day, least / mean / most | of lesser of restic, borg | s a night |",
         "|---|---|---|---|---|---|",
     ]
     for name, found in growth.items():

@@ -20,7 +20,7 @@ from . import media, text
 from .calendar import DAY
 from .media import DOCUMENT, PHOTO, STICKER, VIDEO, VOICE, Kind
 from .people import OWN_JID, Chat, People
-from .schema import statements
+from .schema import TABLES, statements
 
 Row = tuple[object, ...]
 Filed = tuple[str, int, str]
@@ -41,6 +41,7 @@ _COLUMNS = {
     "message_text": "message_row_id description page_title url preview_type",
     "message_ftsv2": "docid content fts_jid fts_namespace",
 }
+_ORDER = (*TABLES, "message_ftsv2")
 _INSERTS = {
     table: f"insert into {table} ({', '.join(columns.split())}) values ({', '.join('?' * len(columns.split()))})"
     for table, columns in _COLUMNS.items()
@@ -151,8 +152,8 @@ class MessageStore:
 
     def _commit(self) -> None:
         self.db.execute("begin")
-        for table, rows in self.new.items():
-            if rows:
+        for table in _ORDER:  # Not as they came: which page is whose must not depend on how long this object lives.
+            if rows := self.new[table]:
                 self.db.executemany(_insert(table, rows[0]), rows)
                 rows.clear()
         for statement, rows in self.changes.items():

@@ -19,16 +19,28 @@ from compare import BORG, KEEPSTONE, RESTIC, Tool, find_tools, machine, run, sto
 from phone import PARTS, Habits, Pages, Phone, parse_size
 
 ALL = "everything"
-ONLY: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    ALL: (PARTS, (".",)),
-    "msgstore.db": ((), ("Databases/msgstore.db",)),
-    "crypt15": (("crypt15",), ("Databases/msgstore.db.crypt15",)),
-    "sms": (("sms",), ("SMSBackupRestore",)),
-    "media": (("media",), ("Media", "DCIM")),
-    "signal": (("signal",), ("Signal",)),
-    "documents": (("documents",), ("Documents", "Download")),
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is saved and measured."""
+
+    parts: tuple[str, ...]
+    """Parts of the phone that are needed for it."""
+    paths: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    """What is saved before, unmeasured: photos that a dump of messages holds once more are on the card as well."""
+
+
+ONLY = {
+    ALL: Choice(PARTS, (".",)),
+    "msgstore.db": Choice((), ("Databases/msgstore.db",)),
+    "crypt15": Choice(("crypt15",), ("Databases/msgstore.db.crypt15",)),
+    "sms": Choice(("sms",), ("SMSBackupRestore",), ("DCIM",)),
+    "media": Choice(("media",), ("Media", "DCIM")),
+    "signal": Choice(("signal",), ("Signal",)),
+    "documents": Choice(("documents",), ("Documents", "Download")),
 }
-"""What is saved, by name: the parts of the phone that are needed for it, and the paths."""
 
 
 @dataclass(slots=True)
@@ -47,9 +59,10 @@ class Growth:
 class Race:
     """A phone, programs, and a repository for each."""
 
-    def __init__(self, base: Path, phone: Phone, paths: Sequence[str], tools: Sequence[Tool]) -> None:
+    def __init__(self, base: Path, phone: Phone, choice: Choice, tools: Sequence[Tool]) -> None:
         self.base, self.phone, self.tools = base, phone, tools
-        self.sources = [phone.folder / path for path in paths]
+        self.sources = [phone.folder / path for path in choice.paths]
+        self.beside = [phone.folder / path for path in choice.beside]
         self.growth = {tool.name: Growth() for tool in tools}
         self.places = {tool.name: base / f"repository-{number}" for number, tool in enumerate(tools)}
         self.weights: dict[str, int] = {}
@@ -87,6 +100,9 @@ class Race:
         there = [source for source in self.sources if source.exists()]
         for tool in self.tools:
             place = self.places[tool.name]
+            if self.beside:
+                run(tool.backup(place, self.beside), tool.environment, self.base)
+                self.weights[tool.name] = stored_bytes(place)
             sample = run(tool.backup(place, there), tool.environment, self.base)
             self.growth[tool.name].walls.append(sample.wall)
             weight = stored_bytes(place)
@@ -153,13 +169,13 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     chosen = _arguments()
     wanted = chosen.tools.split(",") if chosen.tools else [KEEPSTONE, RESTIC, BORG]
-    parts, paths = ONLY[chosen.only]
+    choice = ONLY[chosen.only]
     size = parse_size(chosen.size)
     habits = Habits(
         seed=chosen.seed,
         size=size,
         media=parse_size(chosen.media) if chosen.media else 2 * size,
-        parts=parts,
+        parts=choice.parts,
         zlib_level=chosen.zlib_level,
     )
     parent = chosen.folder or (Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir()))
@@ -172,7 +188,7 @@ def main() -> None:
         about = machine(tools, base)
         phone = Phone(base / "phone", habits)
         pages = Pages(phone.database) if chosen.only == "msgstore.db" else None
-        race = Race(base, phone, paths, tools)
+        race = Race(base, phone, choice, tools)
         phone.live()  # The first night writes what every later one replaces.
         race.start()
         if pages:

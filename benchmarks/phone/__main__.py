@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     new.add_argument("--vacuum", default="30-45", help="days from one VACUUM to the next, or 'never' (%(default)s)")
     new.add_argument("--zlib-level", type=int, default=standard.zlib_level, help="of crypt15 (%(default)s)")
     new.add_argument("--kept-dumps", type=int, default=standard.kept_dumps, help="of SMS (%(default)s)")
+    new.add_argument("--kept-crypts", type=int, default=standard.kept_crypts, help="of earlier nights (%(default)s)")
     new.add_argument("--signal-every", type=int, default=standard.signal_every, help="days (%(default)s)")
     new.add_argument("--key-beside", action="store_true", help="put encrypted_backup.key beside the database")
     return parser.parse_args()
@@ -35,8 +36,7 @@ def _arguments() -> argparse.Namespace:
 
 def _habits(chosen: argparse.Namespace) -> Habits:
     size = parse_size(chosen.start_size)
-    least, _, most = chosen.messages.partition("-")
-    low, _, high = chosen.vacuum.partition("-")
+    least, most = _span(chosen.messages)
     parts = tuple(name for name in chosen.parts.split(",") if name)
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"There is no part called {', '.join(sorted(unknown))}. There are {', '.join(PARTS)}.")
@@ -45,14 +45,24 @@ def _habits(chosen: argparse.Namespace) -> Habits:
         size=size,
         media=parse_size(chosen.start_media) if chosen.start_media else 2 * size,
         parts=parts,
-        least=int(least),
-        most=int(most or least),
-        vacuum=None if chosen.vacuum == "never" else (int(low), int(high or low)),
+        least=least,
+        most=most,
+        vacuum=None if chosen.vacuum == "never" else _span(chosen.vacuum),
         zlib_level=chosen.zlib_level,
+        kept_crypts=chosen.kept_crypts,
         kept_dumps=chosen.kept_dumps,
         signal_every=chosen.signal_every,
         key_beside=chosen.key_beside,
     )
+
+
+def _span(said: str) -> tuple[int, int]:
+    """Return both ends of a span such as 400-1500; a single number is a span too."""
+    low, _, high = said.partition("-")
+    try:
+        return int(low), int(high or low)
+    except ValueError:
+        raise ValueError(f"{said!r} is not a span. Write it as 400-1500, or as one number.") from None
 
 
 def main() -> int:

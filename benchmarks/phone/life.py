@@ -26,6 +26,8 @@ BYTES_PER_MESSAGE = 600
 """About what a message takes in the database with its indexes; only dates and media depend on it."""
 MEDIA_PER_MESSAGE = 17_000
 """About what the media of a message take, over all messages."""
+SMALLEST = 250_000
+"""Bytes of a database; its empty tables and indexes take about that much."""
 _NIGHT = DAY - 3_600_000
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -56,12 +58,24 @@ class Habits:
     vacuum: tuple[int, int] | None = (30, 45)
     """Days from one VACUUM to the next, at least and at most."""
     zlib_level: int = 1
+    kept_crypts: int = 0
+    """Encrypted databases of earlier nights that stay, under their dates; a real phone keeps seven."""
     kept_dumps: int = 3
     """Dumps of SMS that stay; older ones are deleted."""
     signal_every: int = 7
     """Days from one Signal backup to the next; two stay."""
     key_beside: bool = False
     """Whether `encrypted_backup.key` lies beside the database, too."""
+
+    def __post_init__(self) -> None:
+        if self.size < SMALLEST:
+            raise ValueError(f"A phone has at least {SMALLEST // 1000} KB of messages, not {self.size} bytes.")
+        if not 0 < self.least <= self.most:
+            raise ValueError(f"{self.least}-{self.most} messages a day: give the smaller number first, at least 1.")
+        if self.vacuum is not None and not 0 < self.vacuum[0] <= self.vacuum[1]:
+            raise ValueError("Days from one VACUUM to the next: give the smaller number first, at least 1.")
+        if not 0 <= self.zlib_level <= 9 or min(self.kept_dumps, self.signal_every) < 1 or self.kept_crypts < 0:
+            raise ValueError("zlib has the levels 0 to 9; at least one dump stays; Signal's backups are a day apart.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,10 @@ class Today:
 
 
 class Phone:
-    """A phone in a folder. The first time it is made with a past; later it goes on where it stood."""
+    """A phone in a folder. The first time it is made with a past; later it goes on where it stood.
+
+    It is remembered between days: a phone that is cut off within one is not the same any more.
+    """
 
     def __init__(self, folder: Path | str, habits: Habits | None = None) -> None:
         self.folder = Path(folder)
@@ -142,11 +159,7 @@ class Phone:
         """Write the backups that are due."""
         habits, now = self.habits, start + _NIGHT
         if "crypt15" in habits.parts:
-            target = self.database.with_suffix(".db.crypt15")
-            # Fresh in every file: no two nights of a phone are the same.
-            iv = random.Random(f"{habits.seed}/iv/{now}").randbytes(16)
-            container.write(self.database, target, self.root_key, iv, habits.zlib_level)
-            media.stamp(target, now)
+            self._encrypt(start, now)
         if "sms" in habits.parts:
             self._photos_of_mms(start, start)
             self.sms.dump(self.folder / "SMSBackupRestore", start, now)
@@ -166,6 +179,18 @@ class Phone:
             if self.day % 14 == 10:
                 chat = documents.busiest(self.people, habits.seed, self.day)
                 documents.export_chat(self.folder / "Download", self.database, self.folder, chat, now)
+
+    def _encrypt(self, start: int, now: int) -> None:
+        """Write the database as `crypt15`; that of the night before stays for some days under its date."""
+        target = self.database.with_suffix(".db.crypt15")
+        if self.habits.kept_crypts and target.exists():
+            day = date(start - DAY)
+            os.replace(target, target.with_name(f"msgstore-{day[:4]}-{day[4:6]}-{day[6:]}.1.db.crypt15"))
+            _keep(target.parent, "msgstore-*.crypt15", self.habits.kept_crypts)
+        # Fresh in every file: no two nights of a phone are the same.
+        iv = random.Random(f"{self.habits.seed}/iv/{now}").randbytes(16)
+        container.write(self.database, target, self.root_key, iv, self.habits.zlib_level)
+        media.stamp(target, now)
 
     def _grow_up(self) -> None:
         """Make the past: days of messages until the database has its size, with a VACUUM half a period earlier.

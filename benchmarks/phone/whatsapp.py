@@ -286,6 +286,17 @@ class MessageStore:
             elif what < 0.9:
                 lost += self._delete(row)
             self._commit()
+        if rng.random() < 0.03:
+            lost += self._clear(rng.choice(self.people.chats))
+        return lost
+
+    def _clear(self, chat: Chat) -> list[str]:
+        """Delete the oldest messages of a chat, all at once."""
+        oldest = "select _id from message where chat_row_id=? order by _id limit 300"
+        rows = self.db.execute(oldest, (chat.row,)).fetchall()
+        self.db.execute("begin")
+        lost = [path for (row,) in rows for path in self._delete(row)]
+        self.db.execute("commit")
         return lost
 
     def _late_receipt(self, rng: random.Random, row: int, chat: Chat, time: int) -> None:
@@ -315,6 +326,8 @@ class MessageStore:
         lost = self._forget(row)
         for table in ("receipt_user", "receipt_device", "message_quoted", "message_mentions", "message_forwarded"):
             self.db.execute(f"delete from {table} where message_row_id=?", (row,))
+        self.db.execute("delete from message_add_on_reaction where message_add_on_row_id=?", (row,))
+        self.db.execute("delete from message_add_on where parent_message_row_id=?", (row,))
         self.db.execute("delete from message where _id=?", (row,))
         return lost
 

@@ -91,11 +91,12 @@ def _words(name: str, rng: random.Random) -> dict[str, None]:
             words["".join(rng.choices(signs, cum_weights=weights, k=length))] = None
         return words
     onsets, vowels, codas = (sounds.split() for sounds in _SOUNDS[name])
+    open_syllables = [onset + vowel for onset in onsets for vowel in vowels]
+    endings = [*[""] * len(codas), *codas]
     while len(words) < WORDS:
         rank = len(words)
         syllables = 1 if rank < 80 else rng.choice((1, 2, 2)) if rank < 700 else rng.choice((2, 2, 3, 3, 4))
-        word = "".join(rng.choice(onsets) + rng.choice(vowels) for _ in range(syllables))
-        words[word + rng.choice(codas) if rng.random() < 0.55 else word] = None
+        words["".join(rng.choices(open_syllables, k=syllables)) + rng.choice(endings)] = None
     return words
 
 

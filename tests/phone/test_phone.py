@@ -289,3 +289,24 @@ def test_sizes_are_read_as_they_are_written(said: str | int, size: int) -> None:
 def test_what_is_not_a_size_is_said_to_be_none() -> None:
     with pytest.raises(ValueError, match="not a size"):
         parse_size("eighty")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 1000}, {"least": 10, "most": 5}, {"vacuum": (0, 3)}, {"zlib_level": 10}, {"kept_dumps": 0}],
+)
+def test_habits_that_no_phone_has_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"at least|first|levels"):
+        Habits(**wrong)  # type: ignore[arg-type]  # What is wrong is the point.
+
+
+def test_encrypted_databases_of_earlier_nights_stay_as_long_as_told(tmp_path: Path) -> None:
+    habits = Habits(size=300_000, media=0, parts=("crypt15",), least=5, most=5, kept_crypts=2)
+    phone = Phone(tmp_path / "phone", habits)
+    names = []
+    for _ in range(4):
+        phone.live()
+        names.append(sorted(path.name for path in phone.database.parent.glob("msgstore*.crypt15")))
+    assert [len(found) for found in names] == [1, 2, 3, 3]
+    dated = list(phone.database.parent.glob("msgstore-*.crypt15"))
+    assert all(open_crypt15(path.read_bytes(), phone.root_key).startswith(b"SQLite format 3\0") for path in dated)

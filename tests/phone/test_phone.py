@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import hmac
+import os
 import sqlite3
 import xml.etree.ElementTree as ET
 import zipfile
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 from benchmarks.phone import Habits, Pages, Phone, parse_size
 from benchmarks.phone.container import field, key_file, varint
+from benchmarks.phone.schema import TABLES, statements
 from benchmarks.phone.signal import keys
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -92,14 +95,10 @@ def test_another_seed_gives_another_phone(phone: Phone, tmp_path: Path) -> None:
 
 
 def test_parts_that_are_left_out_change_nothing_in_the_database(phone: Phone, tmp_path: Path) -> None:
-    bare = Phone(tmp_path / "phone", Habits(**{**_values(SMALL), "parts": ()}))
+    bare = Phone(tmp_path / "phone", dataclasses.replace(SMALL, parts=()))
     bare.live(5)
     assert bare.database.read_bytes() == phone.database.read_bytes()
     assert set(contents(bare.folder)) == {"Databases/msgstore.db", "Databases/encrypted_backup.key"}
-
-
-def _values(habits: Habits) -> dict[str, object]:
-    return {name: getattr(habits, name) for name in Habits.__dataclass_fields__}
 
 
 def test_a_phone_does_not_change_its_habits(phone: Phone) -> None:
@@ -205,12 +204,12 @@ def open_signal(data: bytes, passphrase: str) -> list[dict[int, list[int | bytes
         if 4 in frame:
             about = frame[4][0]
             assert isinstance(about, bytes)
-            size = fields(about)[3][0]
-            assert isinstance(size, int)
-            sealed = data[at : at + size + 10]
+            length_field = fields(about)[3][0]
+            assert isinstance(length_field, int)
+            sealed = data[at : at + length_field + 10]
             place = counter.to_bytes(4, "big") + iv[4:]
             assert hmac.digest(mac_key, place + sealed[:-10], "sha256")[:10] == sealed[-10:]
-            counter, at = counter + 1, at + size + 10
+            counter, at = counter + 1, at + length_field + 10
     return frames
 
 
@@ -310,3 +309,25 @@ def test_encrypted_databases_of_earlier_nights_stay_as_long_as_told(tmp_path: Pa
     assert [len(found) for found in names] == [1, 2, 3, 3]
     dated = list(phone.database.parent.glob("msgstore-*.crypt15"))
     assert all(open_crypt15(path.read_bytes(), phone.root_key).startswith(b"SQLite format 3\0") for path in dated)
+
+
+FIXTURES = Path(os.environ.get("KEEPSTONE_FIXTURES", "../shared/fixtures"))
+REAL = FIXTURES / "whatsapp-android" / "msgstore.db"
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the database of a real phone in KEEPSTONE_FIXTURES")
+def test_tables_and_indexes_are_those_of_a_real_phone() -> None:
+    real, ours = sqlite3.connect(f"file:{REAL.absolute()}?immutable=1", uri=True), sqlite3.connect(":memory:")
+    for statement in statements():
+        ours.execute(statement)
+    columns = 'select name, upper(type), "notnull", dflt_value, pk from pragma_table_info(?)'
+    keys = "select seqno, name from pragma_index_info(?)"
+    for table in TABLES.keys() - {"message_edit_info"}:
+        assert ours.execute(columns, (table,)).fetchall() == real.execute(columns, (table,)).fetchall(), table
+        known = "select name from sqlite_master where type='index' and tbl_name=? order by name"
+        indexes = real.execute(known, (table,)).fetchall()
+        assert ours.execute(known, (table,)).fetchall() == indexes
+        for name in indexes:
+            assert ours.execute(keys, name).fetchall() == real.execute(keys, name).fetchall(), name
+    real.close()
+    ours.close()

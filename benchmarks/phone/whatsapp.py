@@ -80,7 +80,6 @@ class MessageStore:
             # Nothing is lost if this machine stops: a phone can be made again from its seed.
             self.db.execute("pragma synchronous=off")
             self.db.execute(f"pragma cache_size=-{65536 if building else 16384}")
-            self.db.execute("pragma temp_store=memory")
             if building:
                 self.db.execute("pragma locking_mode=exclusive")
                 self._create()
@@ -107,7 +106,7 @@ class MessageStore:
         return int(self.db.execute("pragma page_count").fetchone()[0])
 
     def vacuum(self) -> None:
-        self.db.execute("vacuum")
+        self.db.execute("vacuum")  # By way of a temporary file: in memory it would take as much as the database.
 
     def _create(self) -> None:
         for statement in statements():

@@ -22,9 +22,9 @@ from .sms import Messages
 from .whatsapp import MessageStore
 
 PARTS = ("crypt15", "media", "sms", "signal", "documents")
-BYTES_PER_MESSAGE = 600
+BYTES_PER_MESSAGE = 725
 """About what a message takes in the database with its indexes; only dates and media depend on it."""
-MEDIA_PER_MESSAGE = 17_000
+MEDIA_PER_MESSAGE = 25_000
 """About what the media of a message take, over all messages."""
 SMALLEST = 250_000
 """Bytes of a database; its empty tables and indexes take about that much."""
@@ -98,23 +98,22 @@ class Phone:
         self.folder = Path(folder)
         self.memory = self.folder.with_name(self.folder.name + ".phone")
         life = self.memory / "life.json"
-        if life.exists():
+        is_new = not life.exists()
+        if is_new:
+            self.habits, self.day, self.start = habits or Habits(), 0, BIRTH
+        else:
             kept = json.loads(life.read_text())
             self.habits, self.day, self.start = _habits(kept["habits"]), int(kept["day"]), int(kept["start"])
             if habits is not None and habits != self.habits:
                 raise ValueError(f"The phone in {self.folder} has other habits. Leave them out to let it go on.")
-        else:
-            self.habits, self.day, self.start = habits or Habits(), 0, BIRTH
         self.people = People(self.habits.seed, max(30, min(600, self.habits.size // 350_000)))
         self.messages = MessageStore(self.database, self.habits.seed, self.people, self._file)
-        self.sms = Messages(self.habits.seed, self.people, 0)
         self._files_kept = "media" in self.habits.parts
-        self._names: dict[str, int] = {}
-        self._photos: list[tuple[str, int, str]] = []
-        if not life.exists():
+        self._wake()
+        if is_new:
             self._grow_up()
         self.sms = Messages(self.habits.seed, self.people, self.start - self._past_days() * DAY)
-        if not life.exists():
+        if is_new:
             self._begin()
 
     @property
@@ -206,7 +205,7 @@ class Phone:
         rate = max(usual, expected // (5 * 365))
         since = 0 if habits.vacuum is None else sum(habits.vacuum) // 4 * rate * BYTES_PER_MESSAGE
         vacuum_at = habits.size - min(since, habits.size // 7)
-        kept_from = expected - habits.media * 6 // 10 // MEDIA_PER_MESSAGE
+        on_card = habits.media * 6 // 10 // MEDIA_PER_MESSAGE * BYTES_PER_MESSAGE
         with self.messages.opened(building=True):
             while (grown := self.messages.pages() * 4096) < habits.size:
                 if grown >= vacuum_at:
@@ -214,7 +213,7 @@ class Phone:
                     vacuum_at = habits.size
                     continue
                 rng = random.Random(f"{habits.seed}/past/{day}")
-                self._wake(on_card=self.messages.next >= kept_from)
+                self._wake(on_card=habits.size - grown <= on_card)
                 count = min(rate, max(20, (habits.size - grown) // BYTES_PER_MESSAGE))
                 self.messages.live(rng, BIRTH + day * DAY, count, commit_every=24)
                 day += 1
@@ -260,7 +259,10 @@ class Phone:
         return due == self.day
 
     def _wake(self, *, on_card: bool = True) -> None:
-        self._names, self._photos, self._on_card = {}, [], on_card
+        """Begin a day with nothing filed; of media long gone only what the database says is made."""
+        self._names: dict[str, int] = {}
+        self._photos: list[tuple[str, int]] = []
+        self._on_card = on_card
 
     def _file(self, rng: random.Random, kind: Kind, time: int, sent: bool) -> tuple[str, int, str]:
         """File new media. A photo that is sent may be one that came today: the same bytes under another name."""
@@ -273,11 +275,11 @@ class Phone:
         if not self._on_card:
             return path, size, media.digest(iter((label.encode(),)))
         if again and sent and kind is PHOTO and self._photos:
-            label, size, _ = rng.choice(self._photos)
+            label, size = rng.choice(self._photos)
         pieces = media.content(self.habits.seed, label, kind, size)
         digest = media.write(self.folder / path, pieces, time) if self._files_kept else media.digest(pieces)
         if kind is PHOTO and not sent:
-            self._photos.append((label, size, digest))
+            self._photos.append((label, size))
         return path, size, digest
 
     def _camera(self, rng: random.Random, start: int, count: int) -> None:
@@ -304,12 +306,14 @@ class Phone:
             media.write(path, pieces, start + number * 1_000_000)
 
     def _tidy(self, start: int) -> None:
-        """Delete some videos that are a month old."""
+        """Delete some videos and some photos of the camera that are a month old."""
         rng = random.Random(f"{self.habits.seed}/tidy/{start}")
-        folder = self.folder / "Media" / VIDEO.folder
-        for path in sorted(folder.rglob(f"*-{date(start - 30 * DAY)}-*")):
-            if rng.random() < 0.35:
-                path.unlink()
+        old = date(start - 30 * DAY)
+        aims = ((f"Media/{VIDEO.folder}", f"*-{old}-*", 0.35), (CAMERA.folder, f"*_{old}_*_*", 0.1))
+        for folder, pattern, share in aims:
+            for path in sorted((self.folder / folder).rglob(pattern)):
+                if rng.random() < share:
+                    path.unlink()
 
 
 def _keep(folder: Path, pattern: str, count: int) -> None:

@@ -6,17 +6,22 @@ are deflated as office programs do it, pictures stored; a document's dates are t
 
 from __future__ import annotations
 
+import io
 import random
 import sqlite3
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 from xml.sax.saxutils import escape
 
 from . import media
 from .calendar import month_day, parts
 from .media import PHOTO
 from .people import Chat, People
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer  # collections.abc has Buffer from Python 3.12 on.
 
 EVERY = 6
 """Days from one new document to the next."""
@@ -82,6 +87,19 @@ def _member(name: str, method: int, time: int | None = None) -> zipfile.ZipInfo:
     return info
 
 
+class _Forward(io.RawIOBase):
+    """A file that cannot go back, as Java writes zips: sizes stand behind the members, in data descriptors."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        return self.file.write(data)
+
+
 def export_chat(folder: Path, database: Path, phone: Path, chat: Chat, time: int) -> Path:
     """Export a chat as WhatsApp does: its newest texts and some of its media in one zip; return its path."""
     names = {member.row: member.name for member in chat.members}
@@ -102,16 +120,16 @@ def export_chat(folder: Path, database: Path, phone: Path, chat: Chat, time: int
     for from_me, sender, when, said, where in rows:
         who = "Me" if from_me else names.get(sender, title)
         if where:
-            file = phone / where
-            present = file.is_file() and file.stat().st_size < 2_000_000
-            files += [file] if present else []
-            said = f"{file.name} (file attached)" if present else "<Media omitted>"
+            medium = phone / where
+            present = medium.is_file() and medium.stat().st_size < 2_000_000
+            files += [medium] if present else []
+            said = f"{medium.name} (file attached)" if present else "<Media omitted>"
         lines.append(f"{month_day(when)} - {who}: {said or 'This message was deleted'}\n")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with path.open("wb") as file, zipfile.ZipFile(_Forward(file), "w", zipfile.ZIP_DEFLATED) as archive:
         member = _member(f"WhatsApp Chat with {title}.txt", zipfile.ZIP_DEFLATED, time)
         archive.writestr(member, "".join(lines))
-        for file in files[-25:]:
-            archive.writestr(_member(file.name, zipfile.ZIP_DEFLATED, time), file.read_bytes())
+        for medium in files[-25:]:
+            archive.writestr(_member(medium.name, zipfile.ZIP_DEFLATED, time), medium.read_bytes())
     media.stamp(path, time)
     return path
 

@@ -254,6 +254,7 @@ def test_an_exported_chat_holds_its_text_and_its_media(tmp_path: Path) -> None:
     (path,) = (phone.folder / "Download").glob("WhatsApp Chat with *.zip")
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
+        assert all(info.flag_bits & 8 for info in archive.infolist())  # As Java writes them.
         text = archive.read(path.stem + ".txt").decode()
         media = [name for name in archive.namelist() if not name.endswith(".txt")]
     assert all(f"{name} (file attached)" in text for name in media)

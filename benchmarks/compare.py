@@ -199,16 +199,16 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
 
 def measure_media(tools: Sequence[Tool], base: Path, sources: Sequence[Path], runs: int, results: Results) -> None:
     """First backup of media and database into a fresh repository, and its restore into an empty folder."""
-    wanted = sum(_bytes(source) for source in sources)
+    wanted = sum(stored_bytes(source) for source in sources)
     repository, target = base / "repository", base / "restored"
     for _ in range(runs):
         for tool in tools:
             run(tool.init(repository), tool.environment, base)
             results.add("first backup", tool.name, run(tool.backup(repository, sources), tool.environment, base))
-            results.stored["first backup", tool.name] = _bytes(repository)
+            results.stored["first backup", tool.name] = stored_bytes(repository)
             target.mkdir()
             results.add("restore", tool.name, run(tool.restore(repository, target), tool.environment, target))
-            if (got := _bytes(target)) != wanted:
+            if (got := stored_bytes(target)) != wanted:
                 sys.exit(f"{tool.name} restored {got} bytes of {wanted}.")
             for folder in (repository, target):
                 shutil.rmtree(folder)
@@ -221,7 +221,7 @@ def measure_files(tools: Sequence[Tool], base: Path, source: Path, runs: int, re
         place = places[tool.name]
         run(tool.init(place), tool.environment, base)
         results.add("first backup, small files", tool.name, run(tool.backup(place, [source]), tool.environment, base))
-        results.stored["first backup, small files", tool.name] = _bytes(place)
+        results.stored["first backup, small files", tool.name] = stored_bytes(place)
     for _ in range(runs):
         for tool in tools:
             sample = run(tool.backup(places[tool.name], [source]), tool.environment, base)
@@ -295,7 +295,7 @@ def _output(command: Sequence[str], environment: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
-def _bytes(folder: Path) -> int:
+def stored_bytes(folder: Path) -> int:
     """Return the bytes of all files below a folder."""
     return sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -154,14 +155,19 @@ def main() -> None:
     try:
         code = cli.main(prog_name="keepstone", standalone_mode=False)
         sys.stdout.flush()
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        code = _fail(130, "Interrupted.", AGAIN, "interrupted")
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes the end of any file for the end of the user's input.
+            code = _fail_with(error.__cause__)
+        else:
+            code = _fail(130, "Interrupted.", AGAIN, "interrupted")
     except click.ClickException as error:
         code = _fail_with_usage(error)
     except BrokenPipeError:
         code = 1  # Whoever read the output has seen enough.
     except Exception as error:
         code = _fail_with(error)
+    # All is done and said: stopping now would only make a success look like a failure.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_streams()
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -209,7 +215,7 @@ def _fail_with(error: Exception) -> int:
         name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
         what = f"{name}: {error.strerror}." if name else f"{error.strerror or error}."
         return _fail(1, what, "Check the path, its free space and your rights, then run the command again.")
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "map segment" in str(error)):
         return _fail(1, "There is not enough memory.", "Close other programs, then run the command again.")
     return _fail(
         1,

@@ -211,3 +211,36 @@ def test_a_repository_that_was_swapped_for_an_older_copy_is_noticed(ready: Box) 
     ready.run("--accept-rollback", "snapshots")
     ready.run("backup", "f", "--accept-rollback")
     ready.run("snapshots")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (EOFError("a library met the end of its file"), 1, "an error it does not know"),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (ImportError("lib.so: failed to map segment from shared object"), 1, "not enough memory"),
+        (MemoryError(), 1, "not enough memory"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_ends_a_command_is_called_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: BaseException, code: int, said: str
+) -> None:
+    import click
+
+    from keepstone_cli import main
+
+    def failing(ctx: click.Context) -> object:
+        raise raised
+
+    monkeypatch.setattr(main.cli, "invoke", failing)
+    monkeypatch.setattr("sys.argv", ["keepstone", "version"])
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN, "an interruption now would look like a failure"
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == code
+    assert said in capsys.readouterr().err

@@ -56,9 +56,9 @@ def test_hostile(gauge: Any, algorithm: str, kernel: str, kind: str) -> None:
         chunker = Chunker(secrets_for(algorithm, rng.randbytes(32)), Parameters.for_mean(4 << 10), kernel)
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()
             chunker.cuts(data, True)
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
         return min(times)
 
     noise = min(seconds(rng.randbytes(4 << 20)) for _ in range(5))

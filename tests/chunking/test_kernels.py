@@ -164,7 +164,7 @@ def test_compiled_kernels_refuse_secrets_of_the_wrong_length(kernel: Kernel, wro
     if ("key" in wrong) != (kernel.algorithm == "aes"):
         pytest.skip("the other algorithm has this secret")
     with pytest.raises(ValueError, match="length"):
-        found = replace(secrets_of(kernel.algorithm), **wrong)
+        found = replace(secrets_of(kernel.algorithm), **wrong)  # type: ignore[arg-type]  # its own fields, see above
         Chunker(found, Parameters.for_mean(4096), kernel.name).cuts(bytes(100_000), final=True)
 
 

@@ -1,0 +1,361 @@
+"""The search for the cut rule: the dedup of many rules on real histories, beside FastCDC at the same average length.
+
+`python benchmarks/tuning.py FOLDER` takes the histories that `histories.py` made there. A rule is named by shares of
+the mean, and its normal point is solved so that the average length on random data is the mean; so is FastCDC's. A ratio
+is bytes over what would be stored: unique bytes, 64 bytes of metadata for each unique chunk and 40 for each reference.
+Ratios scatter with the key, so each is the mean over several, and FastCDC's is over as many tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import functools
+import json
+import math
+import statistics
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from blake3 import blake3
+
+import references  # It stands beside this file.
+from keepstone.chunking import Parameters, Secrets
+from references import expected_mean
+
+KIB = 1 << 10
+MEANS = (4 * KIB, 8 * KIB, 16 * KIB, 32 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB)
+PER_UNIQUE, PER_REFERENCE = 64, 40
+NEVER = 99
+"""A strict level at which nothing passes."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rule:
+    """A cut rule, whatever the mean."""
+
+    minimum: float = 0.25
+    """Of the mean, as the next two."""
+    maximum: float = 4
+    strict: float = 2
+    """A position is cut with probability 2^-strict / mean up to the normal point, and 2^loose / mean behind it."""
+    loose: float = 2
+    density: int = 3
+    """Candidates are at least 2^density times as dense as one in a mean."""
+    least_hash: bool = True
+
+    def rates(self, mean: int) -> tuple[float, float]:
+        return (0.0 if self.strict == NEVER else 2.0**-self.strict / mean), 2.0**self.loose / mean
+
+    def average(self, mean: int, normal: float) -> float:
+        """Return the average length on random data."""
+        strict, loose = self.rates(mean)
+        minimum, maximum = mean * self.minimum, mean * self.maximum
+        whole = expected_mean(minimum, normal, maximum, strict or 1e-12, loose)
+        if not self.least_hash:
+            return whole
+        # A forced chunk ends at its least hash. Before the normal point hashes are above the strict threshold, behind
+        # it above the loose one, so if there is one between the two thresholds, the cut is before the normal point.
+        first, second = normal - minimum, maximum - normal
+        forced = math.exp(-strict * first - loose * second)
+        between = 1 - math.exp(-(loose - strict) * first)
+        length = minimum + between * first / 2 + (1 - between) * (first + second) / 2
+        return whole - forced * (maximum - length)
+
+    def normal(self, mean: int) -> float | None:
+        """Return the normal point at which the average is the mean, or None if there is none."""
+        low, high = mean * self.minimum, min(mean * self.maximum, mean * 1.6)
+        if self.average(mean, low) > mean or self.average(mean, high) < mean:
+            return None
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.average(mean, middle) < mean else (low, middle)
+        return low
+
+    def mask_bits(self, mean: int) -> int:
+        return min(max(mean.bit_length() - 1 - self.density, 8), 12) - 8
+
+    def parameters(self, mean: int, normal: float | None = None) -> Parameters | None:
+        """Return the parameters, or None if the format has none like these."""
+        normal = self.normal(mean) if normal is None else normal * mean
+        bits = self.mask_bits(mean)
+        if normal is None or self.rates(mean)[1] > 2.0 ** -(8 + bits) or self.maximum > 16 * self.minimum:
+            return None
+        strict, loose = (int(rate * 2.0 ** (72 + bits)) for rate in self.rates(mean))
+        return Parameters(
+            mean=mean,
+            minimum=round(mean * self.minimum),
+            maximum=round(mean * self.maximum),
+            normal=round(normal),
+            mask_bits=bits,
+            strict=strict,
+            loose=min(loose, (1 << 64) - 1),
+        )
+
+
+class Counts(ctypes.Structure):
+    """What a chunker makes of a history."""
+
+    _fields_ = (
+        ("bytes", ctypes.c_uint64),
+        ("chunks", ctypes.c_uint64),
+        ("unique", ctypes.c_uint64),
+        ("unique_bytes", ctypes.c_uint64),
+        ("forced", ctypes.c_uint64),
+        ("squares", ctypes.c_double),
+    )
+
+    @property
+    def ratio(self) -> float:
+        stored = self.unique_bytes + PER_UNIQUE * self.unique + PER_REFERENCE * self.chunks
+        return float(self.bytes / stored)
+
+
+class _Rules(ctypes.Structure):
+    _fields_ = (
+        ("minimum", ctypes.c_size_t),
+        ("normal", ctypes.c_size_t),
+        ("maximum", ctypes.c_size_t),
+        ("strict", ctypes.c_uint64),
+        ("loose", ctypes.c_uint64),
+        ("mask", ctypes.c_uint32),
+        ("least_hash", ctypes.c_uint32),
+    )
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = references.compile_library(Path(__file__).with_suffix(".c"))
+    pointer, size, byte, word = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint8, ctypes.c_uint64
+    library.history_new.restype = pointer
+    library.history_new.argtypes = (pointer, size, pointer, size)
+    library.history_free.argtypes = (pointer,)
+    library.history_free.restype = None
+    library.history_prepare.restype = size
+    library.history_prepare.argtypes = (pointer, ctypes.c_char_p, byte, byte, word, word, byte)
+    library.history_count.argtypes = (pointer, pointer, pointer, pointer)
+    library.history_count.restype = None
+    library.history_count_ends.argtypes = (pointer, pointer, size, pointer)
+    library.history_count_ends.restype = None
+    return library
+
+
+class History:
+    """All versions in memory, ready to be counted."""
+
+    def __init__(self, versions: Iterable[bytes | bytearray]) -> None:
+        self._data = bytearray()
+        ends = []
+        for version in versions:
+            self._data += version
+            ends.append(len(self._data))
+        self._ends = (ctypes.c_size_t * len(ends))(*ends)
+        self._hold = (ctypes.c_char * len(self._data)).from_buffer(self._data)
+        self._library = _library()
+        self._history = self._library.history_new(self._hold, len(self._data), self._ends, len(ends))
+
+    def close(self) -> None:
+        self._library.history_free(self._history)
+        del self._hold
+
+    def prepare(self, secrets: Secrets) -> None:
+        """Find the candidates of one key."""
+        k0, k1 = struct.unpack("<2Q", secrets.sip_key)
+        self._library.history_prepare(self._history, secrets.table, secrets.t, secrets.u, k0, k1, 0)
+
+    def count(self, p: Parameters, least_hash: bool = True, ends: object = None) -> Counts:
+        counts = Counts()
+        mask = (1 << p.mask_bits) - 1
+        rules = _Rules(p.minimum, p.normal, p.maximum, p.strict, p.loose, mask, least_hash)
+        self._library.history_count(self._history, ctypes.byref(rules), ctypes.byref(counts), ends)
+        return counts
+
+    def cuts(self, p: Parameters) -> list[int]:
+        """Return the ends of all chunks, counted from the first version's start."""
+        ends = (ctypes.c_size_t * (len(self._data) // p.minimum + len(self._ends)))()
+        return list(ends[: self.count(p, ends=ends).chunks])
+
+    def count_reference(self, rules: references.Rules) -> Counts:
+        cutter = references.Reference(rules)
+        found: list[int] = []
+        start = 0
+        view = memoryview(self._data)
+        for end in self._ends:
+            found.extend(start + cut for cut in cutter.cuts(view[start:end], True))
+            start = end
+        counts = Counts()
+        ends = (ctypes.c_size_t * len(found))(*found)
+        self._library.history_count_ends(self._history, ends, len(found), ctypes.byref(counts))
+        return counts
+
+
+def secrets_of(number: int) -> Secrets:
+    return Secrets.derive(blake3(f"tuning key {number}".encode()).digest())
+
+
+def read_history(folder: Path, limit: int | None = None) -> History:
+    """Return the versions of a folder; `random` stands for 1 GiB without any duplicate."""
+    if folder.name == "random":
+        return History([blake3(b"random").digest(length=(1 << 30) if limit is None else limit)])
+    return History(bytearray(file.read_bytes()) for file in sorted(folder.iterdir()) if file.is_file())
+
+
+class Calibration:
+    """Finds normal points. A forced chunk leaves data behind that no threshold passes, which no formula here knows, so
+    where chunks are forced the average is counted, on random data and at the smallest mean; the rest is to scale.
+    """
+
+    MEAN = MEANS[0]
+
+    def __init__(self, length: int = 1 << 29) -> None:
+        self._random = History([blake3(b"random").digest(length=length)])
+        self._random.prepare(secrets_of(0))
+        self._found: dict[Rule, float | None] = {}
+
+    def normal(self, rule: Rule) -> float | None:
+        """Return the normal point as a share of the mean."""
+        like = replace(rule, density=max(rule.density, 4))
+        if like not in self._found:
+            self._found[like] = self._solve(like)
+        return self._found[like]
+
+    def _solve(self, rule: Rule) -> float | None:
+        start = rule.normal(self.MEAN)
+        if start is None:
+            return None
+        share = start / self.MEAN
+        for _ in range(4):
+            p = rule.parameters(self.MEAN, share)
+            if p is None:
+                return share
+            counts = self._random.count(p, rule.least_hash)
+            if counts.forced * 1000 < counts.chunks:
+                return share
+            excess = counts.bytes / counts.chunks / self.MEAN - 1
+            step = self.MEAN / 64
+            at = share * self.MEAN
+            slope = (rule.average(self.MEAN, at + step) - rule.average(self.MEAN, at)) / step
+            share -= excess / slope
+        return share if rule.minimum < share < rule.maximum else None
+
+
+# The search -------------------------------------------------------------------------------------------------
+
+
+def grid() -> Iterator[Rule]:
+    """Yield the rules of the first pass: lengths and levels, with the least hash and a dense filter."""
+    for minimum, maximum in (
+        (1 / 8, 2), (3 / 16, 2), (3 / 16, 3), (1 / 4, 2), (1 / 4, 3), (1 / 4, 4), (3 / 8, 2), (3 / 8, 3), (3 / 8, 4),
+        (3 / 8, 6), (1 / 2, 2), (1 / 2, 3), (1 / 2, 4), (1 / 2, 8),
+    ):  # fmt: skip
+        for strict in (0.5, 1, 1.5, 2, 3, 4, NEVER):
+            for loose in (0.5, 1, 1.5, 2, 2.5, 3, 4):
+                yield Rule(minimum, maximum, strict, loose, density=max(3, math.ceil(loose) + 1))
+
+
+def neighbors(rule: Rule) -> Iterator[Rule]:
+    """Yield what differs from a rule in one respect: the second pass."""
+    for density in range(2, 6):
+        yield replace(rule, density=density)
+    yield replace(rule, least_hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One count."""
+
+    history: str
+    chunker: str
+    mean: int
+    key: int
+    ratio: float
+    average: float
+    spread: float
+    """Standard deviation of the lengths over their average."""
+    forced: float
+
+
+def _row(history: str, chunker: str, mean: int, key: int, c: Counts) -> Row:
+    average = c.bytes / c.chunks
+    spread = math.sqrt(max(0.0, c.squares / c.chunks - average**2)) / average
+    return Row(history, chunker, mean, key, c.ratio, average / mean, spread, c.forced / c.chunks)
+
+
+def measure(
+    folder: Path,
+    normals: dict[Rule, float],
+    peers: Sequence[tuple[int, int, int]],
+    means: Sequence[int],
+    keys: int,
+) -> Iterator[Row]:
+    """Count every rule, and FastCDC with each (level, divisor, multiple), at every mean for every key."""
+    history = read_history(folder)
+    for key in range(keys):
+        if normals:
+            history.prepare(secrets_of(key))
+        for mean in means:
+            for rule, normal in normals.items():
+                p = rule.parameters(mean, normal)
+                if p is not None:
+                    yield _row(folder.name, name_of(rule), mean, key, history.count(p, rule.least_hash))
+            for level, divisor, multiple in peers:
+                reference = references.fastcdc_rules(mean, level=level, divisor=divisor, multiple=multiple, seed=key)
+                found = history.count_reference(reference)
+                yield _row(folder.name, f"fastcdc level {level} 1/{divisor} {multiple}", mean, key, found)
+    history.close()
+
+
+def name_of(rule: Rule) -> str:
+    return json.dumps(list(asdict(rule).values()))
+
+
+def rule_of(name: str) -> Rule:
+    return Rule(*json.loads(name))
+
+
+def mean_ratios(rows: Iterable[Row]) -> dict[tuple[str, str, int], tuple[float, float]]:
+    """Return the mean ratio and its standard error by history, chunker and mean."""
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for row in rows:
+        found.setdefault((row.history, row.chunker, row.mean), []).append(row.ratio)
+    return {
+        place: (statistics.fmean(all_), statistics.stdev(all_) / math.sqrt(len(all_)) if len(all_) > 1 else 0.0)
+        for place, all_ in found.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Search the cut rule.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--histories", nargs="+", required=True, help="names of folders; `random` needs none")
+    parser.add_argument("--means", type=int, nargs="+", default=MEANS)
+    parser.add_argument("--keys", type=int, default=8)
+    parser.add_argument("--rule", action="append", default=[], help="a rule as a JSON list; default: the grid")
+    parser.add_argument("--fastcdc", action="append", default=[], help="level,divisor,multiple; published: 2,4,8")
+    parser.add_argument("--only-fastcdc", action="store_true")
+    parser.add_argument("--near", action="store_true", help="also count what differs from each rule in one respect")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines, one for each count")
+    options = parser.parse_args()
+    rules = [rule_of(text) for text in options.rule] or list(grid())
+    if options.near:
+        rules = sorted({near for rule in rules for near in (rule, *neighbors(rule))})
+    if options.only_fastcdc:
+        rules = []
+    peers = [tuple(map(int, text.split(","))) for text in options.fastcdc]
+    calibration = Calibration() if rules else None
+    found = {rule: calibration.normal(rule) for rule in rules} if calibration else {}
+    normals = {rule: normal for rule, normal in found.items() if normal is not None}
+    print(f"{len(normals)} rules", file=sys.stderr)
+    with options.out.open("a") as out:
+        for name in options.histories:
+            for row in measure(options.folder / name, normals, peers, options.means, options.keys):
+                out.write(json.dumps(asdict(row)) + "\n")
+                out.flush()
+            print(f"{name}: done", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -143,15 +143,32 @@ size_t history_prepare(history *h, const uint8_t *table, uint8_t t, uint8_t u, u
     return n;
 }
 
-static void clear(history *h, size_t chunks)
+static void clear(history *h)
 {
-    size_t slots = 1 << 12;
-    while (slots < chunks * 3)
-        slots *= 2;
-    if (slots > h->slots)
-        h->table = realloc(h->table, slots * sizeof *h->table);
-    h->slots = slots;
-    memset(h->table, 0, slots * sizeof *h->table);
+    h->slots = 1 << 12;
+    free(h->table);
+    h->table = calloc(h->slots, sizeof *h->table);
+}
+
+// Adds an id that is not zero. Returns whether it is new.
+static int add(uint64_t *table, size_t slots, uint64_t id)
+{
+    size_t slot = id & (slots - 1);
+    for (; table[slot]; slot = (slot + 1) & (slots - 1))
+        if (table[slot] == id)
+            return 0;
+    table[slot] = id;
+    return 1;
+}
+
+static void double_table(history *h)
+{
+    uint64_t *larger = calloc(h->slots * 2, sizeof *larger);
+    for (size_t i = 0; i < h->slots; i++)
+        if (h->table[i])
+            add(larger, h->slots * 2, h->table[i]);
+    free(h->table);
+    h->table = larger, h->slots *= 2;
 }
 
 static void count_chunk(history *h, counts *c, uint64_t before, uint64_t after, size_t length)
@@ -165,20 +182,19 @@ static void count_chunk(history *h, counts *c, uint64_t before, uint64_t after, 
     id |= !id;
     c->chunks++;
     c->squares += (double)length * (double)length;
-    size_t slot = id & (h->slots - 1);
-    for (; h->table[slot]; slot = (slot + 1) & (h->slots - 1))
-        if (h->table[slot] == id)
-            return;
-    h->table[slot] = id;
-    c->unique++;
-    c->unique_bytes += length;
+    if (add(h->table, h->slots, id)) {
+        c->unique++;
+        c->unique_bytes += length;
+        if (c->unique * 2 > h->slots)
+            double_table(h);
+    }
 }
 
 // Counts what one rule makes of the history. If `ends` is not NULL it takes the ends of all chunks in `data`.
 void history_count(history *h, const rules *r, counts *c, size_t *ends)
 {
     memset(c, 0, sizeof *c);
-    clear(h, h->length / r->minimum + h->count);
+    clear(h);
     size_t begin = 0;
     for (size_t v = 0; v < h->count; v++) {
         const size_t length = h->versions[v] - begin;
@@ -223,7 +239,7 @@ void history_count(history *h, const rules *r, counts *c, size_t *ends)
 void history_count_ends(history *h, const size_t *ends, size_t n, counts *c)
 {
     memset(c, 0, sizeof *c);
-    clear(h, n);
+    clear(h);
     size_t start = 0;
     uint64_t before = 0;
     for (size_t i = 0; i < n; i++) {

@@ -196,11 +196,11 @@ def secrets_of(number: int) -> Secrets:
     return Secrets.derive(blake3(f"tuning key {number}".encode()).digest())
 
 
-def read_history(folder: Path, limit: int | None = None) -> History:
-    """Return the versions of a folder; `random` stands for 1 GiB without any duplicate."""
+def read_history(folder: Path, versions: int | None = None) -> History:
+    """Return the versions of a folder, or the first of them; `random` stands for 1 GiB without any duplicate."""
     if folder.name == "random":
-        return History([blake3(b"random").digest(length=(1 << 30) if limit is None else limit)])
-    return History(bytearray(file.read_bytes()) for file in sorted(folder.iterdir()) if file.is_file())
+        return History([blake3(b"random").digest(length=1 << 30)])
+    return History(file.read_bytes() for file in sorted(folder.iterdir())[:versions] if file.is_file())
 
 
 class Calibration:
@@ -247,13 +247,12 @@ class Calibration:
 
 def grid() -> Iterator[Rule]:
     """Yield the rules of the first pass: lengths and levels, with the least hash and a dense filter."""
-    for minimum, maximum in (
-        (1 / 8, 2), (3 / 16, 2), (3 / 16, 3), (1 / 4, 2), (1 / 4, 3), (1 / 4, 4), (3 / 8, 2), (3 / 8, 3), (3 / 8, 4),
-        (3 / 8, 6), (1 / 2, 2), (1 / 2, 3), (1 / 2, 4), (1 / 2, 8),
-    ):  # fmt: skip
-        for strict in (0.5, 1, 1.5, 2, 3, 4, NEVER):
-            for loose in (0.5, 1, 1.5, 2, 2.5, 3, 4):
-                yield Rule(minimum, maximum, strict, loose, density=max(3, math.ceil(loose) + 1))
+    for minimum in (1 / 4, 3 / 8, 1 / 2, 5 / 8):
+        for maximum in (1.375, 1.5, 1.625, 1.75, 1.875, 2):
+            for strict in (2,):
+                for loose in (0, 0.5, 1, 1.5):
+                    for density in (3, 5):
+                        yield Rule(minimum, maximum, strict, loose, max(density, math.ceil(loose) + 1))
 
 
 def neighbors(rule: Rule) -> Iterator[Rule]:
@@ -289,11 +288,12 @@ def measure(
     normals: dict[Rule, float],
     peers: Sequence[tuple[int, int, int]],
     means: Sequence[int],
-    keys: int,
+    keys: Sequence[int],
+    versions: int | None = None,
 ) -> Iterator[Row]:
     """Count every rule, and FastCDC with each (level, divisor, multiple), at every mean for every key."""
-    history = read_history(folder)
-    for key in range(keys):
+    history = read_history(folder, versions)
+    for key in keys:
         if normals:
             history.prepare(secrets_of(key))
         for mean in means:
@@ -333,6 +333,8 @@ def main() -> None:
     parser.add_argument("--histories", nargs="+", required=True, help="names of folders; `random` needs none")
     parser.add_argument("--means", type=int, nargs="+", default=MEANS)
     parser.add_argument("--keys", type=int, default=8)
+    parser.add_argument("--first-key", type=int, default=0)
+    parser.add_argument("--versions", type=int, help="take the first versions of each history only")
     parser.add_argument("--rule", action="append", default=[], help="a rule as a JSON list; default: the grid")
     parser.add_argument("--fastcdc", action="append", default=[], help="level,divisor,multiple; published: 2,4,8")
     parser.add_argument("--only-fastcdc", action="store_true")
@@ -349,9 +351,10 @@ def main() -> None:
     found = {rule: calibration.normal(rule) for rule in rules} if calibration else {}
     normals = {rule: normal for rule, normal in found.items() if normal is not None}
     print(f"{len(normals)} rules", file=sys.stderr)
+    keys = range(options.first_key, options.first_key + options.keys)
     with options.out.open("a") as out:
         for name in options.histories:
-            for row in measure(options.folder / name, normals, peers, options.means, options.keys):
+            for row in measure(options.folder / name, normals, peers, options.means, keys, options.versions):
                 out.write(json.dumps(asdict(row)) + "\n")
                 out.flush()
             print(f"{name}: done", file=sys.stderr)

@@ -9,7 +9,9 @@ from pathlib import Path
 from keepstone import events
 from keepstone.clock import SYSTEM, Clock
 from keepstone.history import snapshot as history
+from keepstone.history.recipe import read_all
 from keepstone.history.snapshot import Snapshot
+from keepstone.history.tree import Entry
 from keepstone.ids import KeyslotId
 from keepstone.repo import access
 from keepstone.repo.keys import MEMORY_KIB, Credential
@@ -112,6 +114,10 @@ class Client:
     def cat(self, snapshot: Snapshot, path: bytes) -> Iterator[bytes]:
         """Yield the bytes of one file."""
         return query.cat(self._repository, snapshot, path)
+
+    def read(self, snapshot: Snapshot, entry: Entry) -> Iterator[bytes]:
+        """Yield the bytes of a file that `ls` listed."""
+        return read_all(entry.content, self._repository, snapshot.name) if entry.content else iter(())
 
     # The repository --------------------------------------------------------------------------------------
 

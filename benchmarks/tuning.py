@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import functools
+import itertools
 import json
 import math
 import statistics
@@ -76,7 +77,8 @@ class Rule:
         return low
 
     def mask_bits(self, mean: int) -> int:
-        return min(max(mean.bit_length() - 1 - self.density, 8), 12) - 8
+        # At least one bit, without which runs of zeros may be all candidates; at most 4, as the format has it.
+        return min(max(mean.bit_length() - 1 - self.density - 8, 1), 4)
 
     def parameters(self, mean: int, normal: float | None = None) -> Parameters | None:
         """Return the parameters, or None if the format has none like these."""
@@ -164,7 +166,7 @@ class History:
     def prepare(self, secrets: Secrets) -> None:
         """Find the candidates of one key."""
         k0, k1 = struct.unpack("<2Q", secrets.sip_key)
-        self._library.history_prepare(self._history, secrets.table, secrets.t, secrets.u, k0, k1, 0)
+        self._library.history_prepare(self._history, secrets.table, secrets.t, secrets.u, k0, k1, 1)
 
     def count(self, p: Parameters, least_hash: bool = True, ends: object = None) -> Counts:
         counts = Counts()
@@ -245,21 +247,30 @@ class Calibration:
 # The search -------------------------------------------------------------------------------------------------
 
 
-def grid() -> Iterator[Rule]:
-    """Yield the rules of the first pass: lengths and levels, with the least hash and a dense filter."""
-    for minimum in (1 / 4, 3 / 8, 1 / 2, 5 / 8):
-        for maximum in (1.375, 1.5, 1.625, 1.75, 1.875, 2):
-            for strict in (2,):
-                for loose in (0, 0.5, 1, 1.5):
-                    for density in (3, 5):
-                        yield Rule(minimum, maximum, strict, loose, max(density, math.ceil(loose) + 1))
+def coarse() -> Iterator[Rule]:
+    """Yield the rules of the first pass: lengths and levels far apart."""
+    for minimum, maximum in itertools.product((1 / 8, 1 / 4, 3 / 8), (1.25, 1.5, 1.75, 2, 3, 4)):
+        for strict, loose, density in itertools.product((2, 3, NEVER), (-1, -0.5, 0, 0.5, 1, 1.5, 2), (3, 5)):
+            yield Rule(minimum, maximum, strict, loose, max(density, math.ceil(loose) + 1))
+
+
+def fine() -> Iterator[Rule]:
+    """Yield the rules of the second pass, about the best of the first."""
+    for minimum, maximum in itertools.product(range(5, 10), range(23, 29)):
+        for loose in (0.5, 0.75, 1, 1.5):
+            yield Rule(minimum / 16, maximum / 16, 2, loose, 4)
 
 
 def neighbors(rule: Rule) -> Iterator[Rule]:
-    """Yield what differs from a rule in one respect: the second pass."""
+    """Yield what differs from a rule in one respect: the third pass."""
     for density in range(2, 6):
         yield replace(rule, density=density)
+    for strict in (0.5, 1, 3, NEVER):
+        yield replace(rule, strict=strict)
     yield replace(rule, least_hash=False)
+
+
+GRIDS = {"coarse": coarse, "fine": fine}
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,13 +346,14 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=8)
     parser.add_argument("--first-key", type=int, default=0)
     parser.add_argument("--versions", type=int, help="take the first versions of each history only")
-    parser.add_argument("--rule", action="append", default=[], help="a rule as a JSON list; default: the grid")
+    parser.add_argument("--rule", action="append", default=[], help="a rule as a JSON list")
+    parser.add_argument("--pass", dest="grid", choices=GRIDS, default="coarse", help="which rules, if none is given")
     parser.add_argument("--fastcdc", action="append", default=[], help="level,divisor,multiple; published: 2,4,8")
     parser.add_argument("--only-fastcdc", action="store_true")
     parser.add_argument("--near", action="store_true", help="also count what differs from each rule in one respect")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one for each count")
     options = parser.parse_args()
-    rules = [rule_of(text) for text in options.rule] or list(grid())
+    rules = [rule_of(text) for text in options.rule] or list(GRIDS[options.grid]())
     if options.near:
         rules = sorted({near for rule in rules for near in (rule, *neighbors(rule))})
     if options.only_fastcdc:

@@ -34,6 +34,7 @@ VERBS = {
     "stats": "Show what the repository holds and what that takes.",
     "key": "List, add, remove and change passwords and keys.",
     "index": "Rebuild the index.",
+    "bench": "Measure the chunker, and the dedup of versions.",
     "completion": "Print the completion script for a shell.",
     "version": "Print the version.",
 }

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
-import stat
+import struct
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,12 +22,8 @@ from blake3 import blake3
 
 from keepstone import events
 from keepstone.chunking import Chunker, Parameters, Secrets
-from keepstone.errors import KeepstoneError, SourceError, UsageError
-from keepstone.history import tree
-from keepstone.history.snapshot import Snapshot
-from keepstone.sources import files
-from keepstone.sources.metadata import unreadable
-from keepstone.work.client import Client
+from keepstone.errors import KeepstoneError, StoreFull, UsageError
+from keepstone.work.bench_versions import Stream, Version
 
 PER_UNIQUE, PER_REFERENCE = 64, 40
 """Bytes of metadata that are counted for each unique chunk, and for each reference to one."""
@@ -51,23 +45,6 @@ class Cutter(Protocol):
 
 Maker = Callable[[int], Cutter]
 """Makes a chunker for a mean size."""
-
-
-class Stream(Protocol):
-    """The bytes of one file."""
-
-    def readinto(self, buffer: memoryview, /) -> int: ...
-
-
-class Version(Protocol):
-    """One state of what is saved again and again."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The number of files, and of their bytes."""
-
-    def streams(self, problem: Callable[[bytes, KeepstoneError], None]) -> Iterator[AbstractContextManager[Stream]]:
-        """Yield the files, in a fixed order; what cannot be read is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +109,7 @@ def measure_dedup(
 
     Raises:
         UsageError: no version, no such chunker, or no such mean.
-        StoreError: the scratch folder is full.
+        StoreFull: the scratch folder has no space left.
     """
     if not versions:
         raise UsageError("There is no version to measure.", "Name files, folders or snapshots.")
@@ -145,7 +122,7 @@ def measure_dedup(
             raise UsageError(f"There is no chunker {name!r} here.", f"Choose from: {', '.join(makers)}.")
     for mean in options.means:
         Parameters.for_mean(mean)  # It refuses other means, for all chunkers alike.
-    with _Table(options.scratch) as table:
+    with _Table(options.scratch, sampled=options.sample > 1) as table:
         counters = [
             _Counter(number, name, mean, makers[name](mean), table, options.sample)
             for number, (name, mean) in enumerate((name, mean) for name in wanted for mean in options.means)
@@ -214,105 +191,6 @@ def _load(folder: Path) -> Mapping[str, Maker]:
             "Install a C compiler, or leave the reference chunkers out.",
         ) from error
     return made
-
-
-# Versions ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class PathVersion:
-    """A file, or all regular files of a folder, sorted; each is a stream of its own. Links are not followed."""
-
-    path: bytes
-
-    @property
-    def size(self) -> tuple[int, int]:
-        sizes = [size for _, size in self._files(lambda path, error: None)]
-        return len(sizes), sum(sizes)
-
-    def streams(self, problem: Callable[[bytes, KeepstoneError], None]) -> Iterator[AbstractContextManager[Stream]]:
-        for path, _ in self._files(problem):
-            try:
-                yield files.open_file(path)
-            except SourceError as error:
-                problem(path, error)
-
-    def _files(self, problem: Callable[[bytes, KeepstoneError], None]) -> Iterator[tuple[bytes, int]]:
-        def look(path: bytes) -> os.stat_result | None:
-            try:
-                return os.lstat(path)
-            except OSError as error:
-                problem(path, unreadable(path, error))
-                return None
-
-        def unlisted(error: OSError) -> None:
-            path = os.fsencode(error.filename or b"")
-            problem(path, unreadable(path, error, "listed"))
-
-        status = look(self.path)
-        if status is not None and not stat.S_ISDIR(status.st_mode):
-            yield self.path, status.st_size
-            return
-        for at, folders, names in os.walk(self.path, onerror=unlisted):
-            folders.sort()
-            for name in sorted(names):
-                path = os.path.join(at, name)
-                status = look(path)
-                if status is not None and stat.S_ISREG(status.st_mode):
-                    yield path, status.st_size
-
-
-def path_versions(paths: Sequence[bytes]) -> list[Version]:
-    """Return a version for each path; a folder by itself stands for its children, sorted.
-
-    Raises:
-        SourceError: a path is not there or cannot be listed.
-    """
-    try:
-        for path in paths:
-            os.lstat(path)
-        if len(paths) == 1 and os.path.isdir(paths[0]):
-            paths = [os.path.join(paths[0], name) for name in sorted(os.listdir(paths[0]))]
-    except OSError as error:
-        raise unreadable(os.fsencode(error.filename or b""), error) from error
-    return [PathVersion(path) for path in paths]
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotVersion:
-    """All files of a snapshot."""
-
-    client: Client
-    snapshot: Snapshot
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.snapshot.body.counts.files, self.snapshot.body.counts.bytes
-
-    def streams(self, problem: Callable[[bytes, KeepstoneError], None]) -> Iterator[AbstractContextManager[Stream]]:
-        del problem  # A repository that does not read is an error, not a part to leave out.
-        for listed in self.client.ls(self.snapshot):
-            if listed.entry.kind == tree.FILE:
-                yield nullcontext(_Pieces(self.client.read(self.snapshot, listed.entry)))
-
-
-class _Pieces:
-    """Reads from pieces of bytes."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._rest = memoryview(b"")
-
-    def readinto(self, buffer: memoryview) -> int:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        length = min(len(buffer), len(self._rest))
-        buffer[:length] = self._rest[:length]
-        self._rest = self._rest[length:]
-        return length
 
 
 # Counting ---------------------------------------------------------------------------------------------------
@@ -387,14 +265,13 @@ class _Counter:
         """Cut what follows in a stream; return how much of it is decided."""
         ends = self.cutter.cuts(view, final)
         limit = _limit(self.sample)
-        prefix = self.number.to_bytes(2, "big")
         lengths, add = self.lengths, self.table.add
         start = 0
         for end in ends:
             length = end - start
             digest = blake3(view[start:end]).digest(length=HASH_LENGTH)
             if digest[:8] < limit or limit == b"":
-                add(self.number, prefix + digest, length)
+                add(self.number, digest, length)
             step = _step(length)
             lengths[step] = lengths.get(step, 0) + 1
             start = end
@@ -403,13 +280,9 @@ class _Counter:
         return start
 
     def figures(self) -> Figures:
-        seen = self.table.totals(self.number)
-        unique, unique_bytes = seen.chunks * self.sample, seen.bytes * self.sample
+        unique, unique_bytes, error = self._unique()
         metadata = PER_UNIQUE * unique + PER_REFERENCE * self.chunks
         stored = unique_bytes + metadata
-        # Each unique chunk is in the sample with probability p = 1/N, by itself: the estimate of their total cost is N
-        # times that of the sample, and the variance of the estimate is estimated by the sum of cost^2 (1 - p) / p^2.
-        scatter = math.sqrt(seen.squares * (1 - 1 / self.sample)) * self.sample
         ratio = self.bytes / stored if stored else 1.0
         return Figures(
             chunker=self.name,
@@ -420,10 +293,30 @@ class _Counter:
             unique_bytes=unique_bytes,
             metadata_bytes=metadata,
             ratio=ratio,
-            error=ratio * scatter / stored if stored else 0.0,
+            error=ratio * error / stored if stored else 0.0,
             histogram=self._histogram(),
             quantiles=self._quantiles(),
         )
+
+    def _unique(self) -> tuple[int, int, float]:
+        """Return the number of unique chunks, their bytes, and the standard error of what they cost.
+
+        References and their bytes are known exactly, so what a sample tells is the share of them that is unique: a
+        ratio estimate. Its variance is that of what each sampled chunk adds beside this share (Cochran, "Sampling
+        Techniques", 6.3), with every unique chunk in the sample by itself with probability 1/N.
+        """
+        seen = self.table.totals(self.number)
+        if self.sample == 1:
+            return seen.chunks, seen.bytes, 0.0
+        if not seen.chunks:
+            return 0, 0, 0.0
+        of_chunks, of_bytes = seen.chunks / seen.references, seen.bytes / seen.referenced_bytes
+        squares = 0.0
+        for length, references in self.table.entries(self.number):
+            rest = length * (1 - of_bytes * references) + PER_UNIQUE * (1 - of_chunks * references)
+            squares += rest * rest
+        error = self.bytes / seen.referenced_bytes * math.sqrt(squares * (1 - 1 / self.sample))
+        return round(of_chunks * self.chunks), round(of_bytes * self.bytes), error
 
     def _histogram(self) -> tuple[tuple[int, int], ...]:
         found: dict[int, int] = {}
@@ -463,24 +356,29 @@ def _length(step: int) -> int:
 
 @dataclass(slots=True)
 class _Totals:
-    """The unique chunks of one counter."""
+    """What one counter put into the table."""
 
     chunks: int = 0
+    """Unique ones."""
     bytes: int = 0
-    squares: int = 0
-    """Sum of the squares of what each costs."""
+    references: int = 0
+    referenced_bytes: int = 0
+
+
+_ENTRY = struct.Struct("<QQ")
 
 
 class _Table:
-    """The hashes of all chunks met so far, in a file that goes when the measurement ends."""
+    """The hashes of all chunks met so far, in a file that goes at the end. Of a sample, references are counted too."""
 
-    def __init__(self, scratch: Path | None) -> None:
+    def __init__(self, scratch: Path | None, *, sampled: bool) -> None:
+        self._sampled = sampled
         self._folder = tempfile.TemporaryDirectory(prefix="keepstone-bench-", dir=scratch)
         # Nothing of it has to survive, so nothing is synced; one process uses it, so it has no lock.
         self._env = lmdb.open(
             self._folder.name, map_size=1 << 30, lock=False, sync=False, metasync=False, readahead=False, mode=0o600
         )
-        self._waiting: list[tuple[bytes, int, int]] = []
+        self._waiting: list[tuple[bytes, int]] = []
         self._totals: dict[int, _Totals] = {}
 
     def __enter__(self) -> _Table:
@@ -490,31 +388,63 @@ class _Table:
         self._env.close()
         self._folder.cleanup()
 
-    def add(self, counter: int, key: bytes, length: int) -> None:
-        self._waiting.append((key, length, counter))
+    def add(self, counter: int, digest: bytes, length: int) -> None:
+        """Count a reference to a chunk."""
+        totals = self.totals(counter)
+        totals.references += 1
+        totals.referenced_bytes += length
+        self._waiting.append((counter.to_bytes(2, "big") + digest, length))
         if len(self._waiting) >= _BATCH:
             self.flush()
 
     def totals(self, counter: int) -> _Totals:
-        return self._totals.get(counter, _Totals())
+        """Return what a counter has put in; of unique chunks, all that were there at the last flush."""
+        return self._totals.setdefault(counter, _Totals())
+
+    def entries(self, counter: int) -> Iterator[tuple[int, int]]:
+        """Yield length and references of every unique chunk of a counter."""
+        prefix = counter.to_bytes(2, "big")
+        with self._env.begin() as reader, reader.cursor() as cursor:
+            if cursor.set_range(prefix):
+                for key, value in cursor:
+                    if not key.startswith(prefix):
+                        break
+                    yield _ENTRY.unpack(value)
 
     def flush(self) -> None:
-        """Put what waits into the table, and count what was not there."""
+        """Put what waits into the table, in order, and count what was not there.
+
+        Raises:
+            StoreFull: the scratch folder has no space left.
+        """
         self._waiting.sort()
         while True:
             try:
-                with self._env.begin(write=True) as change:
-                    new = [
-                        (length, counter)
-                        for key, length, counter in self._waiting
-                        if change.put(key, b"", overwrite=False)
-                    ]
+                new = self._put()
                 break
             except lmdb.MapFullError:
                 self._env.set_mapsize(self._env.info()["map_size"] * 2)
-        for length, counter in new:
-            totals = self._totals.setdefault(counter, _Totals())
+            except lmdb.Error as error:
+                raise StoreFull(
+                    f"The table of chunks cannot be written ({error}).",
+                    "Name a folder with more space with --scratch, or take a sample.",
+                ) from error
+        for key, length in new:
+            totals = self.totals(int.from_bytes(key[:2], "big"))
             totals.chunks += 1
             totals.bytes += length
-            totals.squares += (length + PER_UNIQUE) ** 2
         self._waiting.clear()
+
+    def _put(self) -> list[tuple[bytes, int]]:
+        """Put what waits into the table in one change; return what was not there."""
+        new = []
+        with self._env.begin(write=True) as change:
+            for key, length in self._waiting:
+                if change.put(key, _ENTRY.pack(length, 1), overwrite=False):
+                    new.append((key, length))
+                elif self._sampled:
+                    found = change.get(key)
+                    assert found is not None
+                    _, references = _ENTRY.unpack(found)
+                    change.put(key, _ENTRY.pack(length, references + 1))
+        return new

@@ -122,18 +122,52 @@ static void keep(history *h, size_t *n, candidate new)
     h->found[(*n)++] = new;
 }
 
-// Finds the candidates of one key under a mask, which is that of the densest filter to be tried.
-size_t history_prepare(history *h, const uint8_t *table, uint8_t t, uint8_t u, uint64_t k0, uint64_t k1, uint8_t mask)
+// The filters that were tried: how a value is moved on before the next byte's image is added. `SHIFT` loses a value
+// after 8 bytes, so its low bits depend on few bytes; the others keep it whole, and look at 8 bytes by definition.
+enum filter { SHIFT, SHIFT_HIGH, ROTATE, LFSR };
+
+static uint8_t move(uint8_t g, enum filter kind)
+{
+    if (kind == ROTATE)
+        return (uint8_t)(g << 1 | g >> 7);
+    if (kind == LFSR)
+        return (uint8_t)(g << 1 ^ (g >> 7) * 0x1d);
+    return (uint8_t)(g << 1);
+}
+
+static uint8_t reverse(uint8_t x)
+{
+    x = (uint8_t)(x >> 4 | x << 4);
+    x = (uint8_t)((x & 0xcc) >> 2 | (x & 0x33) << 2);
+    return (uint8_t)((x & 0xaa) >> 1 | (x & 0x55) << 1);
+}
+
+// Finds the candidates of one key under a mask, which is that of the densest filter to be tried. SHIFT_HIGH compares
+// the high bits of the older value; its mask counts from there.
+size_t history_prepare(history *h, const uint8_t *table, uint8_t t, uint8_t u, uint64_t k0, uint64_t k1, uint8_t mask,
+                       int kind)
 {
     size_t n = 0, begin = 0;
+    uint8_t moved[8][256];
+    for (int b = 0; b < 256; b++) {
+        moved[0][b] = table[b];
+        for (int k = 1; k < 8; k++)
+            moved[k][b] = move(moved[k - 1][b], kind);
+    }
     for (size_t v = 0; v < h->count; v++) {
         const uint8_t *data = h->data + begin;
         uint64_t before = 0; // G(i-1) in the lowest byte, G(i-8) in the highest
         h->first[v] = n;
-        for (size_t i = 0; i < h->versions[v] - begin; i++) {
-            uint8_t g = (uint8_t)((before << 1) ^ table[data[i]]), older = (uint8_t)(before >> 56) ^ u;
+        for (size_t i = 7; i < h->versions[v] - begin; i++) {
+            uint8_t g = 0, older = (uint8_t)(before >> 56) ^ u;
+            for (int k = 0; k < 8; k++)
+                g ^= moved[k][data[i - k]];
             before = before << 8 | g;
-            if (g == t && !(older & mask) && i + 1 >= WINDOW)
+            if (g != t || i + 1 < WINDOW)
+                continue;
+            if (kind == SHIFT_HIGH)
+                older = reverse(older);
+            if (!(older & mask))
                 keep(h, &n, (candidate){(uint32_t)(i + 1), older, siphash_1_3(data + i + 1 - WINDOW, k0, k1),
                                         sum_at(h, begin + i + 1)});
         }

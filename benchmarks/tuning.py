@@ -30,6 +30,8 @@ from references import expected_mean
 KIB = 1 << 10
 MEANS = (4 * KIB, 8 * KIB, 16 * KIB, 32 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB)
 PER_UNIQUE, PER_REFERENCE = 64, 40
+FILTERS = ("shift", "shift-high", "rotate", "lfsr")
+"""As in tuning.c; the first is the format's."""
 NEVER = 99
 """A strict level at which nothing passes."""
 
@@ -137,7 +139,7 @@ def _library() -> ctypes.CDLL:
     library.history_free.argtypes = (pointer,)
     library.history_free.restype = None
     library.history_prepare.restype = size
-    library.history_prepare.argtypes = (pointer, ctypes.c_char_p, byte, byte, word, word, byte)
+    library.history_prepare.argtypes = (pointer, ctypes.c_char_p, byte, byte, word, word, byte, ctypes.c_int)
     library.history_count.argtypes = (pointer, pointer, pointer, pointer)
     library.history_count.restype = None
     library.history_count_ends.argtypes = (pointer, pointer, size, pointer)
@@ -163,10 +165,13 @@ class History:
         self._library.history_free(self._history)
         del self._hold
 
-    def prepare(self, secrets: Secrets) -> None:
+    def prepare(self, secrets: Secrets, filter_: str = "shift") -> None:
         """Find the candidates of one key."""
         k0, k1 = struct.unpack("<2Q", secrets.sip_key)
-        self._library.history_prepare(self._history, secrets.table, secrets.t, secrets.u, k0, k1, 1)
+        t, u = secrets.t, secrets.u
+        if filter_ == "shift-high" and not (t ^ u) & 0x80:
+            u ^= 0x80  # The compared bits have to differ; see Secrets.derive.
+        self._library.history_prepare(self._history, secrets.table, t, u, k0, k1, 1, FILTERS.index(filter_))
 
     def count(self, p: Parameters, least_hash: bool = True, ends: object = None) -> Counts:
         counts = Counts()
@@ -194,8 +199,20 @@ class History:
         return counts
 
 
+def is_weak(secrets: Secrets) -> bool:
+    """Tell whether the lowest row of the map looks at fewer than two of the five low bits of a byte.
+
+    The lowest bit of a filter value of the format depends on one byte, and G(i) and G(i-8) must differ in it. Text
+    varies in its low five bits; with a row that looks past them, text has hardly a candidate.
+    """
+    row = sum((secrets.table[1 << bit] & 1) << bit for bit in range(8))
+    return (row & 0x1F).bit_count() < 2
+
+
 def secrets_of(number: int) -> Secrets:
-    return Secrets.derive(blake3(f"tuning key {number}".encode()).digest())
+    """Return a key. Weak ones, one in five, are left out: what they do is another question than what a rule does."""
+    names = (f"tuning key {number}" + "+" * more for more in itertools.count())
+    return next(found for name in names if not is_weak(found := Secrets.derive(blake3(name.encode()).digest())))
 
 
 def read_history(folder: Path, versions: int | None = None) -> History:
@@ -301,12 +318,13 @@ def measure(
     means: Sequence[int],
     keys: Sequence[int],
     versions: int | None = None,
+    filter_: str = FILTERS[0],
 ) -> Iterator[Row]:
     """Count every rule, and FastCDC with each (level, divisor, multiple), at every mean for every key."""
     history = read_history(folder, versions)
     for key in keys:
         if normals:
-            history.prepare(secrets_of(key))
+            history.prepare(secrets_of(key), filter_)
         for mean in means:
             for rule, normal in normals.items():
                 p = rule.parameters(mean, normal)
@@ -344,6 +362,7 @@ def main() -> None:
     parser.add_argument("--histories", nargs="+", required=True, help="names of folders; `random` needs none")
     parser.add_argument("--means", type=int, nargs="+", default=MEANS)
     parser.add_argument("--keys", type=int, default=8)
+    parser.add_argument("--filter", choices=FILTERS, default=FILTERS[0], help="default: the format's")
     parser.add_argument("--first-key", type=int, default=0)
     parser.add_argument("--versions", type=int, help="take the first versions of each history only")
     parser.add_argument("--rule", action="append", default=[], help="a rule as a JSON list")
@@ -366,7 +385,9 @@ def main() -> None:
     keys = range(options.first_key, options.first_key + options.keys)
     with options.out.open("a") as out:
         for name in options.histories:
-            for row in measure(options.folder / name, normals, peers, options.means, keys, options.versions):
+            for row in measure(
+                options.folder / name, normals, peers, options.means, keys, options.versions, options.filter
+            ):
                 out.write(json.dumps(asdict(row)) + "\n")
                 out.flush()
             print(f"{name}: done", file=sys.stderr)

@@ -223,8 +223,10 @@ def read_history(folder: Path, versions: int | None = None) -> History:
 
 
 class Calibration:
-    """Finds normal points. A forced chunk leaves data behind that no threshold passes, which no formula here knows, so
-    where chunks are forced the average is counted, on random data and at the smallest mean; the rest is to scale.
+    """Finds normal points: those at which the average on random data, at the smallest mean, is the mean.
+
+    Counting is surer than a formula. A forced chunk leaves data behind that no threshold passes, and so the next one
+    depends on it, which `Rule.average` does not know; it is right where few chunks are forced.
     """
 
     MEAN = MEANS[0]
@@ -235,30 +237,34 @@ class Calibration:
         self._found: dict[Rule, float | None] = {}
 
     def normal(self, rule: Rule) -> float | None:
-        """Return the normal point as a share of the mean."""
-        like = replace(rule, density=max(rule.density, 4))
+        """Return the normal point as a share of the mean, or None if there is none."""
+        like = replace(rule, density=4)  # The average does not depend on it.
         if like not in self._found:
             self._found[like] = self._solve(like)
         return self._found[like]
 
+    def average(self, rule: Rule, share: float) -> float:
+        p = rule.parameters(self.MEAN, share)
+        assert p is not None
+        counts = self._random.count(p, rule.least_hash)
+        return float(counts.bytes / counts.chunks / self.MEAN)
+
     def _solve(self, rule: Rule) -> float | None:
-        start = rule.normal(self.MEAN)
-        if start is None:
+        if rule.parameters(self.MEAN, rule.minimum) is None:
             return None
-        share = start / self.MEAN
-        for _ in range(4):
-            p = rule.parameters(self.MEAN, share)
-            if p is None:
-                return share
-            counts = self._random.count(p, rule.least_hash)
-            if counts.forced * 1000 < counts.chunks:
-                return share
-            excess = counts.bytes / counts.chunks / self.MEAN - 1
-            step = self.MEAN / 64
-            at = share * self.MEAN
-            slope = (rule.average(self.MEAN, at + step) - rule.average(self.MEAN, at)) / step
-            share -= excess / slope
-        return share if rule.minimum < share < rule.maximum else None
+        low, high = rule.minimum, rule.maximum
+        if self.average(rule, low) > 1:
+            return None
+        # The average rises with the normal point, but for a little near the maximum; the first crossing counts.
+        steps = [low + (high - low) * step / 10 for step in range(1, 11)]
+        beyond = next((share for share in steps if self.average(rule, share) > 1), None)
+        if beyond is None:
+            return None
+        low, high = beyond - (high - low) / 10, beyond
+        for _ in range(7):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.average(rule, middle) < 1 else (low, middle)
+        return (low + high) / 2
 
 
 # The search -------------------------------------------------------------------------------------------------
@@ -273,9 +279,10 @@ def coarse() -> Iterator[Rule]:
 
 def fine() -> Iterator[Rule]:
     """Yield the rules of the second pass, about the best of the first."""
-    for minimum, maximum in itertools.product(range(5, 10), range(23, 29)):
-        for loose in (0.5, 0.75, 1, 1.5):
-            yield Rule(minimum / 16, maximum / 16, 2, loose, 4)
+    for minimum, maximum in itertools.product(range(5, 13), range(20, 28)):
+        for loose in (0.5, 1, 1.5):
+            if 30 <= minimum + maximum <= 34:
+                yield Rule(minimum / 16, maximum / 16, 2, loose, 4)
 
 
 def neighbors(rule: Rule) -> Iterator[Rule]:
@@ -356,10 +363,35 @@ def mean_ratios(rows: Iterable[Row]) -> dict[tuple[str, str, int], tuple[float, 
     }
 
 
+FASTCDC = "fastcdc level 2 1/4 8"
+
+
+def table(files: Sequence[Path]) -> Iterator[str]:
+    """Yield lines of Markdown: for each rule and history, the ratio in units of FastCDC's, by mean."""
+    rows = [Row(**json.loads(line)) for file in files for line in file.read_text().splitlines()]
+    ratios = mean_ratios(rows)
+    means = sorted({row.mean for row in rows})
+    yield "| rule | history | " + " | ".join(f"{mean // KIB} KiB" for mean in means) + " |"
+    yield "|---" * (len(means) + 2) + "|"
+    for chunker in sorted({row.chunker for row in rows} - {FASTCDC}):
+        for history in sorted({row.history for row in rows if row.chunker == chunker}):
+            cells = [_cell(ratios.get((history, who, mean)) for who in (chunker, FASTCDC)) for mean in means]
+            yield f"| {chunker} | {history} | " + " | ".join(cells) + " |"
+
+
+def _cell(found: Iterable[tuple[float, float] | None]) -> str:
+    ours, others = found
+    if ours is None or others is None:
+        return ""
+    quotient = ours[0] / others[0]
+    return f"{quotient:.3f} ± {quotient * math.hypot(ours[1] / ours[0], others[1] / others[0]):.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Search the cut rule.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--histories", nargs="+", required=True, help="names of folders; `random` needs none")
+    parser.add_argument("folder", type=Path, help="of the histories")
+    parser.add_argument("--histories", nargs="+", default=[], help="names of folders; `random` needs none")
+    parser.add_argument("--table", action="store_true", help="count nothing, print what --out has as a table")
     parser.add_argument("--means", type=int, nargs="+", default=MEANS)
     parser.add_argument("--keys", type=int, default=8)
     parser.add_argument("--filter", choices=FILTERS, default=FILTERS[0], help="default: the format's")
@@ -372,12 +404,15 @@ def main() -> None:
     parser.add_argument("--near", action="store_true", help="also count what differs from each rule in one respect")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one for each count")
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(table([options.out])))
+        return
     rules = [rule_of(text) for text in options.rule] or list(GRIDS[options.grid]())
     if options.near:
         rules = sorted({near for rule in rules for near in (rule, *neighbors(rule))})
     if options.only_fastcdc:
         rules = []
-    peers = [tuple(map(int, text.split(","))) for text in options.fastcdc]
+    peers = [(int(a), int(b), int(c)) for a, b, c in (text.split(",") for text in options.fastcdc)]
     calibration = Calibration() if rules else None
     found = {rule: calibration.normal(rule) for rule in rules} if calibration else {}
     normals = {rule: normal for rule, normal in found.items() if normal is not None}

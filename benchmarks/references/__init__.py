@@ -135,7 +135,7 @@ class Reference:
 # Calibration ------------------------------------------------------------------------------------------------
 
 
-def expected_mean(minimum: int, normal: float, maximum: int, strict: float, loose: float) -> float:
+def expected_mean(minimum: float, normal: float, maximum: float, strict: float, loose: float) -> float:
     """Return the average length on random data, if a position is cut with these two probabilities."""
     before = math.exp(-strict * (normal - minimum))
     within = math.exp(-loose * (maximum - normal))

@@ -20,27 +20,35 @@ from support import words
 MEAN = 4096
 LENGTH = 1 << 20
 WINDOW = 64 * MEAN
-"""What is cut anew for an edit: cuts in front of it stay, and far behind it they are in step again."""
+"""What is cut anew for an edit; far behind it cuts are in step again."""
+IN_FRONT = 4
+"""Chunks in front of an edit from which on it is cut anew."""
 KINDS = ["random", "words"]
 
 
 def extra_chunks(cutter: Chunker, data: bytes, edits: int, rng: random.Random) -> Counter[int]:
     """Count random edits of 1 to 16 bytes by how many old chunks are lost beside those that the edit touches."""
-    ends = cutter.cuts(data, final=True)
+    ends = [0, *cutter.cuts(data, final=True)]
     found: Counter[int] = Counter()
     for _ in range(edits):
         at = rng.randrange(0, LENGTH - 2 * WINDOW)
         length = rng.randint(1, 16)
         removed, added = rng.choice([(0, length), (length, 0), (length, length)])
-        first = bisect_right(ends, at)
-        start = ends[first - 1] if first else 0
-        edited = data[start:at] + rng.randbytes(added) + data[at + removed : start + WINDOW]
-        moved = start + removed - added
-        new = {end + moved for end in cutter.cuts(edited, final=False) if end + moved >= at + removed}
-        # An insertion at the end of a chunk touches the chunk that begins there.
-        touched = bisect_left(ends, max(at + removed, at + 1)) + 1 - first
-        in_step = next(number for number in range(first, len(ends)) if ends[number] in new)
-        found[max(0, in_step + 1 - first - touched)] += 1
+        touched = range(bisect_right(ends, at), bisect_left(ends, max(at + removed, at + 1)) + 1)  # by their ends
+        # A cut by least hash looks past itself, by less than two chunks, so chunks in front can be lost too.
+        first = max(0, touched[0] - 1 - IN_FRONT)
+        start, stop = ends[first], ends[first] + WINDOW
+        edited = data[start:at] + rng.randbytes(added) + data[at + removed : stop]
+        new = {0, *cutter.cuts(edited, final=False)}
+        kept = {end + start for end in new if end + start <= at}
+        kept_behind = {end + start + removed - added for end in new if end + start >= at + added}
+        lost = 0
+        for number in range(first + 1, len(ends)):
+            old = ends[number - 1], ends[number]
+            if number > touched[-1] and old[0] in kept_behind:
+                break  # From here on all cuts are old.
+            lost += not (old[1] <= at and kept.issuperset(old))
+        found[max(0, lost - len(touched))] += 1
     return found
 
 

@@ -36,6 +36,7 @@ VERBS = {
     "key": "List, add, remove and change passwords and keys.",
     "container": "Keep the keys of encrypted message backups.",
     "index": "Rebuild the index.",
+    "bench": "Measure the chunker, and the dedup of versions.",
     "completion": "Print the completion script for a shell.",
     "version": "Print the version.",
 }

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from keepstone import events
     from keepstone.events import Event
-    from keepstone_cli.progress import Meter
+    from keepstone_cli.progress import Meter, StepMeter
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _HIDDEN = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
@@ -88,6 +89,7 @@ class Output:
     def __init__(self, *, json: bool, quiet: bool) -> None:
         self.json, self.quiet = json, quiet
         self._meter: Meter | None = None
+        self._steps: StepMeter | None = None
         self._last_status = 0.0
 
     def result(self, text: str) -> None:
@@ -127,6 +129,8 @@ class Output:
 
         if isinstance(event, events.Progress):
             self._progress(event)
+        elif isinstance(event, events.Step):
+            self._step(event)
         elif isinstance(event, events.Problem):
             if self.json:
                 self.data(
@@ -160,11 +164,24 @@ class Output:
                 self._meter = Meter()
             self._meter.show(event)
 
+    def _step(self, event: events.Step) -> None:
+        if self.quiet:
+            return
+        if self.json:
+            self.data({"message_type": "status", "steps_done": event.done, "total_steps": event.total})
+        elif sys.stderr.isatty():
+            if self._steps is None:
+                from keepstone_cli.progress import StepMeter
+
+                self._steps = StepMeter()
+            self._steps.show(event)
+
     def stop_meter(self) -> None:
         """Take the progress line away."""
-        if self._meter is not None:
-            self._meter.stop()
-            self._meter = None
+        for meter in (self._meter, self._steps):
+            if meter is not None:
+                meter.stop()
+        self._meter = self._steps = None
 
 
 def _status(event: object) -> dict[str, object]:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -42,6 +43,30 @@ class Meter:
             total=event.bytes_total,
             files=f"{event.files_done}{total} files",
         )
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+class StepMeter:
+    """One line: steps, what is being done, the time left."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None)
+        self._progress.start()
+
+    def show(self, event: events.Step) -> None:
+        self._progress.update(self._task, completed=event.done, total=event.total, description=event.current)
 
     def stop(self) -> None:
         self._progress.stop()

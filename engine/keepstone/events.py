@@ -29,6 +29,15 @@ class Progress(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Step(Event):
+    """A verb that consists of equal steps has done some of them."""
+
+    done: int
+    total: int
+    current: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Event):
     """One thing could not be handled as asked; the verb goes on and ends as partial."""
 

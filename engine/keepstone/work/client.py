@@ -9,9 +9,16 @@ from pathlib import Path
 from keepstone import events
 from keepstone.chunking import DEFAULT_ALGORITHM
 from keepstone.clock import SYSTEM, Clock
+from keepstone.history import expression
 from keepstone.history import snapshot as history
-from keepstone.history.container_keys import ContainerKeyInfo, add_container_key, list_container_keys
+from keepstone.history.container_keys import (
+    ContainerKeyInfo,
+    add_container_key,
+    container_keys,
+    list_container_keys,
+)
 from keepstone.history.snapshot import Snapshot
+from keepstone.history.tree import Entry
 from keepstone.ids import KeyslotId
 from keepstone.repo import access
 from keepstone.repo.keys import MEMORY_KIB, Credential
@@ -121,6 +128,11 @@ class Client:
     def cat(self, snapshot: Snapshot, path: bytes) -> Iterator[bytes]:
         """Yield the bytes of one file."""
         return query.cat(self._repository, snapshot, path)
+
+    def read(self, snapshot: Snapshot, entry: Entry) -> Iterator[bytes]:
+        """Yield the bytes of a file that `ls` listed."""
+        keys = container_keys(self._repository.log)
+        return expression.read(entry.content, self._repository, snapshot.name, keys) if entry.content else iter(())
 
     # The repository --------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ ONLY = {
     "sms": Choice(("sms",), ("SMSBackupRestore",), ("DCIM",)),
     "media": Choice(("media",), ("Media", "DCIM")),
     "signal": Choice(("signal",), ("Signal",)),
-    "documents": Choice(("documents",), ("Documents", "Download")),
+    "documents": Choice(("media", "documents"), ("Documents", "Download")),
 }
 
 
@@ -177,6 +177,7 @@ def main() -> None:
         media=parse_size(chosen.media) if chosen.media else 2 * size,
         parts=choice.parts,
         zlib_level=chosen.zlib_level,
+        signal_every=1 if chosen.only == "signal" else Habits().signal_every,
     )
     parent = chosen.folder or (Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir()))
     parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ class Chunks:
     def __init__(self) -> None:
         self.chunks: dict[ChunkId, bytes] = {}
 
-    def add(self, data: Buffer, bases: Sequence[ChunkId] = ()) -> ChunkId:
+    def add(self, data: Buffer, bases: Sequence[ChunkId] | None = None) -> ChunkId:
         chunk = chunk_id(b"i" * 32, data)
         self.chunks[chunk] = bytes(data)
         return chunk

@@ -121,6 +121,28 @@ def test_a_codec_that_returns_wrong_bytes_is_caught_before_anything_is_stored(
     assert place.store.objects == before
 
 
+def test_rows_that_moved_to_another_page_stand_on_where_they_came_from(tmp_path: Path) -> None:
+    """Databases split a full page: half of it becomes a page where nothing was, its rows in another order."""
+    place = Place(tmp_path).init()
+    rng = random.Random(3)
+    pages = [[rng.randbytes(40) for _ in range(400)] for _ in range(6)]
+    old = [b"".join(page) for page in pages]
+    ids = _store(place, *((data, []) for data in old))
+    moved = pages[4][200:]
+    rng.shuffle(moved)
+    kept = b"".join(pages[4][:200]).ljust(16_000, b"\0")
+    changed = _store(place, *((_changed(data, n), [ids[n]]) for n, data in enumerate(old[:3])), (kept, [ids[4]]))
+    (new,) = _store(place, (b"".join(moved), []), (kept + b"!", [ids[4]]))[:1]
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        (row,) = [row for _, row in _frames(repository) if row.ids == new]
+        assert row.method == pack.DELTA
+        assert row.bases == ids[4]
+        assert row.stored < 4_000
+        assert repository.read_chunk(new) == b"".join(moved)
+        assert all(repository.confirm(chunk) for chunk in changed)
+
+
 # Bases that are not there -----------------------------------------------------------------------------------
 
 

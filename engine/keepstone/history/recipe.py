@@ -52,9 +52,9 @@ class ChunkReader(Protocol):
 
 
 class AddChunk(Protocol):
-    """Stores a chunk and returns its id; `bases` are stored chunks that it probably resembles."""
+    """Stores a chunk and returns its id; `bases` are stored chunks that it probably resembles; see `Writer.add`."""
 
-    def __call__(self, data: Buffer, bases: Sequence[ChunkId] = ()) -> ChunkId: ...
+    def __call__(self, data: Buffer, bases: Sequence[ChunkId] | None = None) -> ChunkId: ...
 
 
 class Resembled(Protocol):
@@ -97,7 +97,7 @@ class PieceWriter:
         view = bytes(self._buffer)
         for end in self._chunker.cuts(view, final):
             length = end - start
-            bases = [] if self._ancestor is None else self._ancestor.bases(self._spilled, length)
+            bases = None if self._ancestor is None else self._ancestor.bases(self._spilled, length)
             chunk = self._add(view[start:end], bases)
             if self._ancestor is not None:
                 self._ancestor.met(chunk, self._spilled)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import ParamSpec
@@ -22,6 +22,7 @@ from keepstone.ids import Buffer, ChunkId, PackId, WriterId
 from keepstone.repo import format as layout
 from keepstone.repo import index, log, pack
 from keepstone.repo.repository import Repository
+from keepstone.repo.resembling import BATCH_BYTES, Kinship, Resembling
 
 P = ParamSpec("P")
 
@@ -40,19 +41,6 @@ MOST_BASE_BYTES = 4 * 1024 * 1024
 OPEN_PACKS = 2
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
 WORKERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Resembling:
-    """A new chunk with the stored chunks that it resembles."""
-
-    chunk: ChunkId
-    data: bytes
-    bases: bytes
-    """Ids of the base chunks, concatenated."""
-    prefix: bytes
-    """Their bytes."""
-    lane: int
 
 
 @dataclass(slots=True)
@@ -93,8 +81,9 @@ class Writer:
         self._pending: set[ChunkId] = set()
         self._lanes: list[list[tuple[ChunkId, bytes]]] = [[], []]
         self._lane_bytes = [0, 0]
-        self._resembling: list[Resembling] = []
-        self._resembling_bytes = 0
+        self._kinship = Kinship(self._keys.chunker)
+        self._resembling: list[list[Resembling]] = [[], []]
+        self._resembling_bytes = [0, 0]
         self._open: list[list[OpenPack]] = [[OpenPack() for _ in range(OPEN_PACKS)], [OpenPack()]]
         self._stored: list[pack.Directory] = []
         self._unindexed: list[pack.Directory] = []
@@ -109,11 +98,12 @@ class Writer:
 
     # Adding ----------------------------------------------------------------------------------------------
 
-    def add(self, data: Buffer, bases: Sequence[ChunkId] = (), lane: int = DATA) -> ChunkId:
+    def add(self, data: Buffer, bases: Sequence[ChunkId] | None = None, lane: int = DATA) -> ChunkId:
         """Store a chunk unless the repository has it, and return its id. The data is copied.
 
         Args:
-            bases: stored chunks that it probably resembles; it may be stored as what differs from them.
+            bases: stored chunks that it probably resembles, as they were at its place in a previous version (which may
+                have had nothing there); it may be stored as what differs from them. None if there was no such version.
 
         Raises:
             StoreError, VerifyFailed: of this or an earlier chunk; nothing more can be added then.
@@ -124,9 +114,9 @@ class Writer:
         self._pending.add(chunk)
         self.totals.chunks += 1
         self.totals.plain_bytes += len(data)
-        prefix = self._prefix(bases) if bases and len(data) >= DELTA_FROM else None
-        if prefix is not None:
-            self._add_resembling(Resembling(chunk, bytes(data), b"".join(bases), prefix, lane))
+        if bases is not None and len(data) >= DELTA_FROM:
+            prefix = self._prefix(bases)
+            self._add_resembling(Resembling(chunk, bytes(data), b"".join(bases) if prefix else b"", prefix), lane)
             return chunk
         if len(data) >= SINGLE_FROM:
             self._submit([(chunk, bytes(data))], lane)
@@ -137,32 +127,32 @@ class Writer:
             self._flush_lane(lane)
         return chunk
 
-    def add_tree(self, data: Buffer, bases: Sequence[ChunkId] = ()) -> ChunkId:
+    def add_tree(self, data: Buffer, bases: Sequence[ChunkId] | None = None) -> ChunkId:
         """Store a chunk of a tree or of a recipe."""
         return self.add(data, bases, TREES)
 
-    def _prefix(self, bases: Sequence[ChunkId]) -> bytes | None:
-        """Return the bytes of base chunks; None if they cannot serve."""
+    def _prefix(self, bases: Sequence[ChunkId]) -> bytes:
+        """Return the bytes of base chunks; nothing if they cannot serve."""
         depths = [self._repository.depth(base) for base in bases]
         if any(depth is None or depth >= layout.WRITTEN_DEPTH for depth in depths):
-            return None
+            return b""
         try:
             prefix = b"".join(self._repository.read_chunk(base) for base in bases)
         except (Damaged, Unsupported, StoreError):
-            return None  # Whoever needs the base itself hears of it; this chunk does without.
-        return prefix if len(prefix) <= MOST_BASE_BYTES else None
+            return b""  # Whoever needs the base itself hears of it; this chunk does without.
+        return prefix if len(prefix) <= MOST_BASE_BYTES else b""
 
-    def _add_resembling(self, new: Resembling) -> None:
-        self._resembling.append(new)
-        self._resembling_bytes += len(new.data) + len(new.prefix)
-        if self._resembling_bytes >= layout.FRAME_TARGET:
-            self._flush_resembling()
+    def _add_resembling(self, new: Resembling, lane: int) -> None:
+        self._resembling[lane].append(new)
+        self._resembling_bytes[lane] += len(new.data) + len(new.prefix)
+        if self._resembling_bytes[lane] >= BATCH_BYTES:
+            self._flush_resembling(lane)
 
-    def _flush_resembling(self) -> None:
-        batch, self._resembling = self._resembling, []
-        self._resembling_bytes = 0
+    def _flush_resembling(self, lane: int) -> None:
+        batch, self._resembling[lane] = self._resembling[lane], []
+        self._resembling_bytes[lane] = 0
         if batch:
-            self._start(lambda: self._work_resembling(batch))
+            self._start(lambda: self._work_resembling(batch, lane))
 
     def _flush_lane(self, lane: int) -> None:
         chunks, self._lanes[lane] = self._lanes[lane], []
@@ -216,37 +206,24 @@ class Writer:
         finally:
             self._room.release()
 
-    def _work_resembling(self, batch: list[Resembling]) -> None:
-        """Make a delta frame of each chunk that gains by it, and one common frame of the others."""
+    def _work_resembling(self, batch: list[Resembling], lane: int) -> None:
         try:
-            for lane in (DATA, TREES):
-                frames, rest = [], []
-                for new in batch:
-                    if new.lane != lane:
-                        continue
-                    frame = pack.make_delta(new.chunk, new.data, new.bases, new.prefix, self._level)
-                    if frame is None:
-                        rest.append((new.chunk, new.data))
-                    else:
-                        frames.append(frame)
-                if rest:
-                    frames.append(pack.make_frame(rest, self._level))
-                self._pack(frames, lane)
+            self._pack(self._kinship.frames(batch, self._level), lane)
         finally:
             self._room.release()
 
-    def _pack(self, frames: list[pack.Frame], lane: int) -> None:
-        """Put frames into an open pack; close it if it is full."""
-        with self._lock:
-            packs = self._open[lane]
-            chosen = self._deal.randrange(len(packs))
-            for frame in frames:
+    def _pack(self, frames: Iterable[pack.Frame], lane: int) -> None:
+        """Put frames into open packs, and close those that are full."""
+        for frame in frames:
+            with self._lock:
+                packs = self._open[lane]
+                chosen = self._deal.randrange(len(packs))
                 packs[chosen].add(frame)
-            full = packs[chosen] if packs[chosen].full else None
+                full = packs[chosen] if packs[chosen].full else None
+                if full is not None:
+                    packs[chosen] = OpenPack()
             if full is not None:
-                packs[chosen] = OpenPack()
-        if full is not None:
-            self._close_pack(full)
+                self._close_pack(full)
 
     def _close_pack(self, full: OpenPack) -> None:
         """Seal, verify and store a pack."""
@@ -274,8 +251,8 @@ class Writer:
 
     def flush(self) -> None:
         """Store everything that was added, and an index object over it."""
-        self._flush_resembling()
         for lane in (DATA, TREES):
+            self._flush_resembling(lane)
             self._flush_lane(lane)
         self._drain()
         rest = [open_pack for packs in self._open for open_pack in packs if open_pack.frames]

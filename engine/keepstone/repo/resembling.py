@@ -1,0 +1,109 @@
+"""New chunks that resemble stored ones: which of those to stand on, and the frames that come of it.
+
+A chunk stands on what was at its place. Databases also move rows from page to page, so where that gains little, a chunk
+also stands on those old chunks of its batch with which it shares the most short runs of bytes. The runs are anchored
+by content, as chunks are, so they are found wherever they went.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from keepstone.chunking import Chunker, Parameters, Secrets, kernels
+from keepstone.ids import ID_LENGTH, ChunkId
+from keepstone.repo import format as layout
+from keepstone.repo import pack
+
+BATCH_BYTES = 24 * 1024 * 1024
+"""New and old bytes that are looked at together."""
+MOST_BASES = 8
+_OTHERS = 3
+_POOR = 16
+"""A delta of more than this part of its chunk is worth looking further."""
+
+_RUN = 16
+_COMMON = 4
+"""A run that stands in more old chunks than this tells none of them from another."""
+_ANCHORS = Parameters(
+    mean=256, minimum=64, maximum=1024, normal=512, mask_bits=0, strict=(1 << 64) - 1, loose=(1 << 64) - 1
+)  # fmt: skip
+"""Every candidate of the filter, one position in 256, is an anchor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resembling:
+    """A new chunk with the stored chunks that it resembles."""
+
+    chunk: ChunkId
+    data: bytes
+    bases: bytes
+    """Ids of the base chunks, concatenated; none if nothing was at its place."""
+    prefix: bytes
+    """Their bytes."""
+
+
+class Kinship:
+    """Finds out what resembles what. One for a writer; threads may share it."""
+
+    def __init__(self, key: bytes) -> None:
+        # The fastest kernel, whatever a user demands for the cuts: these are no cuts, and nobody sees them.
+        self._chunker = Chunker(Secrets.derive(key), _ANCHORS, kernels()[0])
+
+    def frames(self, batch: Sequence[Resembling], level: int) -> Iterator[pack.Frame]:
+        """Yield a delta frame for each chunk that gains by it, and common frames for the others."""
+        old: dict[bytes, list[int]] | None = None
+        rest: list[tuple[ChunkId, bytes]] = []
+        size = 0
+        for number, new in enumerate(batch):
+            frame = pack.make_delta(new.chunk, new.data, new.bases, new.prefix, level) if new.bases else None
+            if frame is None or len(frame.payload) > len(new.data) // _POOR:
+                old = self._old_runs(batch) if old is None else old
+                wider = self._widened(number, batch, old)
+                if wider is not None:
+                    other = pack.make_delta(wider.chunk, wider.data, wider.bases, wider.prefix, level)
+                    frame = min((f for f in (frame, other) if f is not None), key=_cost, default=None)
+            if frame is not None:
+                yield frame
+                continue
+            rest.append((new.chunk, new.data))
+            size += len(new.data)
+            if size >= layout.FRAME_TARGET:
+                yield pack.make_frame(rest, level)
+                rest, size = [], 0
+        if rest:
+            yield pack.make_frame(rest, level)
+
+    def _old_runs(self, batch: Sequence[Resembling]) -> dict[bytes, list[int]]:
+        """Return in which old chunks of a batch each run stands."""
+        found: dict[bytes, list[int]] = {}
+        for number, new in enumerate(batch):
+            for run in self._runs(new.prefix):
+                places = found.setdefault(run, [])
+                if len(places) <= _COMMON and (not places or places[-1] != number):
+                    places.append(number)
+        return found
+
+    def _widened(self, number: int, batch: Sequence[Resembling], old: dict[bytes, list[int]]) -> Resembling | None:
+        """Return a chunk with further bases; None if nothing else resembles it."""
+        votes: Counter[int] = Counter()
+        for run in set(self._runs(batch[number].data)):
+            places = old.get(run, ())
+            if len(places) <= _COMMON:
+                votes.update(place for place in places if place != number)
+        new = batch[number]
+        bases, prefix = new.bases, new.prefix
+        for other, shared in votes.most_common(_OTHERS):
+            more = batch[other]
+            if shared > 1 and more.bases not in bases and len(bases + more.bases) <= MOST_BASES * ID_LENGTH:
+                # The likeliest base comes last: what is near is cheaper to refer to.
+                bases, prefix = more.bases + bases, more.prefix + prefix
+        return None if bases == new.bases else replace(new, bases=bases, prefix=prefix)
+
+    def _runs(self, data: bytes) -> list[bytes]:
+        return [data[end - _RUN : end] for end in self._chunker.cuts(data, False)]
+
+
+def _cost(frame: pack.Frame) -> int:
+    return len(frame.payload) + len(frame.bases)

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -83,9 +84,8 @@ def test_the_figures_are_those_of_a_plain_count(tmp_path: Path, monkeypatch: pyt
     history = make_history(tmp_path / "history")
     result = measure_dedup(path_versions([bytes(history)]), DedupOptions(means=[4096, 16384]))
     makers = bench_dedup.chunkers()
-    assert [(one.chunker, one.mean) for one in result.figures] == [
-        ("two-stage", 4096), ("two-stage", 16384), ("fixed", 4096), ("fixed", 16384),
-    ]  # fmt: skip
+    assert {"two-stage", "fixed"} <= set(makers)
+    assert [(one.chunker, one.mean) for one in result.figures] == list(product(makers, (4096, 16384)))
     for one in result.figures:
         slow, lengths = slow_count(history, makers[one.chunker](one.mean))
         assert (one.bytes, one.chunks) == (slow.bytes, slow.chunks)

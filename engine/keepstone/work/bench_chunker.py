@@ -16,7 +16,7 @@ from itertools import cycle
 from blake3 import blake3
 
 from keepstone import events
-from keepstone.chunking import Chunker, Parameters, Secrets, kernels
+from keepstone.chunking import ALGORITHMS, Chunker, Parameters, kernels, secrets_for
 from keepstone.errors import UsageError
 
 BUFFER = 16 << 20
@@ -24,6 +24,7 @@ LARGEST = 1 << 30
 MEANS = (4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10, 1 << 20)
 SLOW_KERNEL, SLOW_BUFFER = "python", 512 << 10
 """The oracle is a specification: a megabyte takes it seconds, and some data minutes."""
+_KEY = blake3(b"keepstone bench").digest()
 _LETTERS = (
     b"  ee tt aaoo nnii ssrr hhll dduu ccmm ffyy wwgg ppbb vvkk" + b"etaoinshrdlucmfwypvbgkqjxz.,;:-'0123456789\n"
 )
@@ -64,26 +65,22 @@ class ChunkerResult:
     speeds: list[Speed]
 
 
-ALGORITHMS: dict[str, Callable[[Secrets, int, str], Chunker]] = {
-    "two-stage": lambda secrets, mean, kernel: Chunker(secrets, Parameters.for_mean(mean), kernel),
-}
-
-
 def measure_chunker(options: ChunkerOptions, listener: events.Listener = events.ignore) -> ChunkerResult:
     """Measure reading memory, then each kernel at each mean on each kind of data.
 
     Raises:
         UsageError: no such kernel or mean, or not enough memory.
     """
-    wanted = options.kernels or [name for name in kernels() if name != SLOW_KERNEL] or [SLOW_KERNEL]
-    for name in wanted:
-        if name not in kernels():
-            raise UsageError(f"There is no chunker kernel {name!r} here.", f"Choose from: {', '.join(kernels())}.")
-    secrets = Secrets.derive(blake3(b"keepstone bench").digest())
+    known = {name for algorithm in ALGORITHMS for name in kernels(algorithm)}
+    for name in options.kernels:
+        if name not in known:
+            raise UsageError(f"There is no chunker kernel {name!r} here.", f"Choose from: {', '.join(sorted(known))}.")
+    wanted = set(options.kernels) or known - {SLOW_KERNEL} or known
     made = [
-        (algorithm, kernel, mean, make(secrets, mean, kernel))
-        for algorithm, make in ALGORITHMS.items()
-        for kernel in wanted
+        (algorithm, kernel, mean, Chunker(secrets_for(algorithm, _KEY), Parameters.for_mean(mean), kernel))
+        for algorithm in ALGORITHMS
+        for kernel in kernels(algorithm)
+        if kernel in wanted
         for mean in options.means
     ]
     size = options.size or default_size()
@@ -97,7 +94,7 @@ def measure_chunker(options: ChunkerOptions, listener: events.Listener = events.
                 speed = _speed(chunker, view, options.seconds)
                 speeds.append(Speed(algorithm, kernel, mean, data, speed, speed / bandwidth))
                 done += 1
-                listener(events.Step(done, total, f"{kernel}, {data}"))
+                listener(events.Step(done, total, f"{algorithm}, {kernel}, {data}"))
             del view
     except MemoryError as error:
         raise UsageError(f"There is no memory for {size} bytes of data.", "Name a smaller size.") from error

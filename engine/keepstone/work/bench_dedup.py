@@ -21,7 +21,7 @@ import lmdb
 from blake3 import blake3
 
 from keepstone import events
-from keepstone.chunking import Chunker, Parameters, Secrets
+from keepstone.chunking import ALGORITHMS, Chunker, Parameters, secrets_for
 from keepstone.errors import KeepstoneError, StoreFull, UsageError
 from keepstone.work.bench_versions import Stream, Version
 
@@ -150,9 +150,10 @@ class Fixed:
         return ends
 
 
-def two_stage(mean: int) -> Chunker:
-    """Return the product's chunker, with a key that is no secret: cuts that are only counted need none."""
-    return Chunker(Secrets.derive(blake3(b"keepstone bench").digest()), Parameters.for_mean(mean))
+def _ours(algorithm: str) -> Maker:
+    """Return what makes the product's chunker, with a key that is no secret: cuts that are only counted need none."""
+    secrets = secrets_for(algorithm, blake3(b"keepstone bench").digest())
+    return lambda mean: Chunker(secrets, Parameters.for_mean(mean))
 
 
 def chunkers(references: Path | None = None) -> dict[str, Maker]:
@@ -161,7 +162,7 @@ def chunkers(references: Path | None = None) -> dict[str, Maker]:
     Raises:
         UsageError: the folder has no such module, or it does not work here.
     """
-    found: dict[str, Maker] = {"two-stage": two_stage, "fixed": Fixed}
+    found: dict[str, Maker] = {algorithm: _ours(algorithm) for algorithm in ALGORITHMS} | {"fixed": Fixed}
     if references is not None:
         found |= _load(references)
     return found

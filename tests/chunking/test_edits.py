@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import pytest
 
-from chunking.material import FASTEST, secrets, stream
-from keepstone.chunking import Chunker, Parameters
+from chunking.material import secrets, stream
+from keepstone.chunking import Chunker, Parameters, kernels
 from support import words
 
 MEAN = 4096
@@ -61,7 +61,7 @@ def measure(kind: str, keys: int, edits: int) -> Counter[int]:
     for number in range(keys):
         label = f"edits {kind} {number}"
         data = stream(label, LENGTH) if kind == "random" else words(label, LENGTH)
-        cutter = Chunker(secrets(label), Parameters.for_mean(MEAN), FASTEST)
+        cutter = Chunker(secrets(label), Parameters.for_mean(MEAN), kernels()[0])
         found += extra_chunks(cutter, data, edits, random.Random(label))
     return found
 

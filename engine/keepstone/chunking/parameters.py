@@ -47,27 +47,27 @@ class Parameters:
     def for_mean(cls, mean: int) -> Parameters:
         """Return the parameters of a mean size in bytes, a power of two from 4 KiB to 4 MiB.
 
-        A position is cut with probability 1/(4 mean) up to the normal length and 4/mean above it. Both
+        A position is cut with probability 1/(4 mean) up to the normal length and 2/mean above it. Both
         thresholds are the exact quotient by the density of candidates, so they are powers of two as well.
 
-        With x = normal/mean the average length on random data is mean * (17/4 - 15/4 * exp((1/4 - x)/4)): 1.005
-        of the mean at x = 53/64. Candidates are eight times as dense as cuts or denser, because fewer would leave
-        the loose threshold too little to choose from.
+        All numbers were found by measurement (docs/adr/0013-cut-rule-tuning.md). On random data the average length is
+        0.999 of the mean. Candidates are 16 times as dense as one in a mean where the filter can be as dense: the
+        least hash needs some to choose from.
         """
         if not SMALLEST_MEAN <= mean <= LARGEST_MEAN or mean & (mean - 1):
             raise UsageError(
                 f"A mean chunk size of {mean} bytes is not possible.", "Choose a power of two from 4 KiB to 4 MiB."
             )
         exponent = mean.bit_length() - 1
-        density = min(max(exponent - 3, FILTER_BITS), 12)
+        density = min(max(exponent - 4, FILTER_BITS + 1), 12)
         return cls(
             mean=mean,
-            minimum=mean // 4,
-            maximum=mean * 4,
-            normal=mean // 64 * 53,
+            minimum=mean // 2,
+            maximum=mean // 16 * 23,
+            normal=mean // 8 * 7,
             mask_bits=density - FILTER_BITS,
             strict=1 << (64 + density - exponent - 2),
-            loose=1 << (64 + density - exponent + 2),
+            loose=1 << (64 + density - exponent + 1),
         )
 
 
@@ -94,7 +94,7 @@ class Secrets:
         while not (t ^ u) & 1:
             u = take(1)[0]
         rows = take(8)
-        while not _invertible(rows):
+        while not _invertible(rows) or _weak(rows):
             rows = take(8)
         return cls(sip_key=sip_key, table=bytes(_apply(rows, byte) for byte in range(256)), t=t, u=u)
 
@@ -156,3 +156,12 @@ def _apply(rows: bytes, byte: int) -> int:
 def _invertible(rows: bytes) -> bool:
     """Tell whether a square matrix over GF(2) is invertible: no byte but zero maps to zero."""
     return all(_apply(rows, byte) for byte in range(1, 256))
+
+
+def _weak(rows: bytes) -> bool:
+    """Tell whether the lowest row looks at fewer than two of the low five bits, those in which text varies.
+
+    The lowest bit of a filter value depends on one byte, and G(i) and G(i-8) must differ in it: with such a row, text
+    may have no candidates at all (docs/adr/0013-cut-rule-tuning.md).
+    """
+    return (rows[0] & 0x1F).bit_count() < 2

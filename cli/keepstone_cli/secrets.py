@@ -20,6 +20,8 @@ NEED = (
     "or run it on a terminal."
 )
 
+NEED_FILE = "Name a file with --key-file, or run it on a terminal."
+
 
 def credential(settings: Settings, *, new: bool = False, prompt: str = "Password") -> Credential:
     """Return what unlocks the repository. A new password is asked for twice.
@@ -75,15 +77,15 @@ def ask_text(prompt: str) -> str:
         UsageError: there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask on.", "Name a file with --key-file.")
-    return _prompt(prompt)
+        raise UsageError("There is no terminal to ask on.", NEED_FILE)
+    return _prompt(prompt, "key", NEED_FILE)
 
 
-def _prompt(prompt: str) -> str:
+def _prompt(prompt: str, what: str = "password", need: str = NEED) -> str:
     try:
         return getpass.getpass(f"{prompt}: ")
     except EOFError:
-        raise UsageError("The input ended before anything was entered.", NEED) from None
+        raise UsageError(f"The input ended before a {what} was entered.", need) from None
 
 
 def key_of_file(path: str) -> Credential:

@@ -9,7 +9,8 @@ import pytest
 
 import keepstone
 from cli.harness import Box
-from keepstone.chunking import ALGORITHMS, Chunker, kernels
+from keepstone.chunking import ALGORITHMS, AnySecrets, Chunker, Parameters, kernels
+from keepstone.chunking.parameters import SMALLEST_MEAN
 from support import Place, noise
 
 
@@ -18,9 +19,10 @@ def algorithms_used(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     used: set[str] = set()
     make = Chunker.__init__
 
-    def note(self: Chunker, secrets: object, *others: object, **named: object) -> None:
-        used.add(secrets.algorithm)  # type: ignore[attr-defined]  # either kind of secrets has it
-        make(self, secrets, *others, **named)  # type: ignore[arg-type]
+    def note(self: Chunker, secrets: AnySecrets, parameters: Parameters, kernel: str | None = None) -> None:
+        if parameters.mean >= SMALLEST_MEAN:  # Smaller ones compare chunks and cut none.
+            used.add(secrets.algorithm)
+        make(self, secrets, parameters, kernel)
 
     monkeypatch.setattr(Chunker, "__init__", note)
     return used

@@ -60,7 +60,8 @@ def test_version(shared: Shared) -> None:
     assert shared.box.run("version", command=installed()).out == line
     assert shared.box.run("--version").out == line
     verbose = shared.box.run("version", "--verbose").out
-    assert "chunker kernel: " in verbose
+    assert "chunker two-stage, kernel: " in verbose
+    assert "chunker aes, kernel: " in verbose
     assert "blake3 " in verbose
     assert "repository format 1" in verbose
 

@@ -569,6 +569,7 @@ def test_a_pack_is_closed_before_its_directory_outgrows_the_format(
 ) -> None:
     """Content that compresses to nothing would fill a pack with directory alone."""
     monkeypatch.setattr("keepstone.repo.writer.MOST_DIRECTORY", 200)
+    monkeypatch.setattr("keepstone.repo.format.FRAME_TARGET", 64 * 1024)
     store = MemoryStore()
     (tmp_path / "source").mkdir()
     for number in range(40):

@@ -3,8 +3,8 @@
 Two algorithms, keyed by secrets of the repository. `two-stage`: a cheap linear filter of the last 16 bytes picks
 candidates, and a keyed hash of the last 64 bytes decides at each. `aes`: AES of the last 16 bytes, at every position.
 A cut depends only on bytes from its chunk's start to where the maximum would be, so cuts fall back into step soon after
-an edit. docs/format.md is the specification, `oracle` its reading in plain Python, and `_cdc` the same cuts in C, with a
-kernel for each kind of processor. Every kernel gives the same cuts on every machine.
+an edit. docs/format.md is the specification, `oracle` its reading in plain Python, and `_cdc` the same cuts in C, with
+a kernel for each kind of processor. Every kernel gives the same cuts on every machine.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containers import writers
-from keepstone.containers import Budget, Keys, MemorySource, Node, Unwrapped, unwrap
+from keepstone.containers import Budget, Keys, MemorySource, Node, Unwrapped, compressor, unwrap
 
 KEYS = Keys()
 
@@ -174,6 +174,17 @@ def test_a_stream_of_another_encoder_stays_as_it_is_and_is_counted() -> None:
     result = unwrap(MemorySource(data), KEYS)
     assert result.node is None
     assert (result.report.members, result.report.reproduced) == (1, 0)
+
+
+def test_without_a_compiler_the_same_bytes_come_out_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = writers.text(random.Random(17), 20_000)
+    data = writers.zip_of({"a": plain})
+    node, contents, _ = unwrapped(data)
+    monkeypatch.setattr(compressor, "COMPILED", False)
+    assert writers.rebuilt(node, contents, KEYS) == data
+    large = writers.gzip_of(writers.text(random.Random(18), 6_000_000))
+    # What cannot be proven in reasonable time stays as it is.
+    assert unwrap(MemorySource(large), KEYS).report.reason == "it takes too long"
 
 
 @pytest.mark.parametrize("level", [1, 3, 6, 9])

@@ -119,6 +119,16 @@ def test_unknown_encoders_and_settings_are_unsupported() -> None:
             compressor.compressor(settings)
 
 
+def test_an_encoder_that_has_ended_takes_no_more() -> None:
+    if not compressor.COMPILED:
+        pytest.skip("the compiled encoders are not built")
+    encoder = compressor.compressor(DeflateSettings(0, 6, -15, 8, 0))
+    encoder.flush()
+    for again in (encoder.flush, lambda: encoder.compress(b"x")):
+        with pytest.raises(RuntimeError):
+            again()
+
+
 def test_rare_settings_are_left_to_zlib() -> None:
     data = writers.text(random.Random(5), 50_000)
     out = encoded(compressor.compressor(DeflateSettings(0, 6, -12, 5, 1)), data)

@@ -10,7 +10,20 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstone.containers import AesGcm, ContainerKeyMissing, Keys, SignalFrames, Span, WhatsAppKey, encode
+from keepstone.containers import (
+    AesGcm,
+    Concat,
+    ContainerKeyMissing,
+    Deflate,
+    DeflateSettings,
+    Keys,
+    Literal,
+    SignalFrames,
+    Span,
+    WhatsAppKey,
+    encode,
+)
+from keepstone.containers.nodes import covers
 from keepstone.containers.source import Broken, PieceReader, Tape, regroup
 from keepstone.containers.transforms import (
     decode_base64,
@@ -22,6 +35,16 @@ from keepstone.containers.transforms import (
     protobuf_fields,
     varint,
 )
+
+
+def test_a_tree_with_gaps_or_overlaps_covers_nothing() -> None:
+    a, b, gap = Span(0, 10), Span(10, 5), Span(11, 5)
+    inner = Deflate(Span(10, 5), DeflateSettings(0, 6, -15, 8, 0), Span(0, 99))
+    assert covers(Concat((a, b)), 15)
+    assert covers(Concat((Literal(bytes(10)), inner)), 15)
+    for node in (Concat((a, gap)), Concat((a, a)), Concat((b, a)), Concat((a,)), Concat((a, b, b))):
+        assert not covers(node, 15)
+    assert not covers(Concat((a, Deflate(inner.span, inner.settings, Span(1, 99)))), 15)
 
 
 def split(data: bytes, step: int) -> list[bytes]:

@@ -350,7 +350,7 @@ static PyObject *encode(Encoder *self, const uint8_t *data, size_t length, int f
 {
     encoder *e = self->e;
     PyObject *result = NULL;
-    if (self->busy || (e->ended && (length || !final))) {
+    if (self->busy || e->ended) {
         PyErr_SetString(PyExc_RuntimeError, "this encoder is in use, or has ended");
         return NULL;
     }

@@ -49,7 +49,7 @@ class Budget:
     """Bytes decoded for each byte of the file, at most, all passes counted."""
     allowance: int = 2 * 1024 * 1024
     """Bytes that may be decoded whatever the size."""
-    smallest: int = 128
+    smallest: int = 64
     """Members with fewer bytes than this are not worth an expression."""
     failures: int = 12
     """After so many members in a row that no encoder made, only the likeliest are tried."""

@@ -110,6 +110,26 @@ def length(node: Node) -> int:
     return node.span.length
 
 
+def covers(node: Node, size: int) -> bool:
+    """Return whether a node stands for a whole stream of this size, each byte of it once."""
+    return _end(node, 0) == size
+
+
+def _end(node: Node, at: int) -> int | None:
+    """Return where a node that begins at an offset ends; None if it does not begin there, or has gaps."""
+    if isinstance(node, Literal):
+        return at + len(node.data)
+    if isinstance(node, Span):
+        return node.end if node.offset == at and node.length >= 0 else None
+    if isinstance(node, Concat):
+        end: int | None = at
+        for part in node.parts:
+            end = None if end is None else _end(part, end)
+        return end
+    inside = _end(node.inner, 0)
+    return node.span.end if node.span.offset == at and node.span.length >= 0 and inside is not None else None
+
+
 def spans(node: Node) -> Iterator[Span]:
     """Yield the leaves, in the order in which they are read."""
     if isinstance(node, Span):

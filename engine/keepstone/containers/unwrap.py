@@ -13,7 +13,7 @@ from keepstone.clock import SYSTEM, Clock
 from keepstone.containers import signal, sms, streams, tar, whatsapp, zips
 from keepstone.containers.context import HEAD, Budget, Context, Report
 from keepstone.containers.keys import Keys
-from keepstone.containers.nodes import Node
+from keepstone.containers.nodes import Node, covers
 from keepstone.containers.source import Broken, Source
 
 _SELF_EXTRACTING = (b"MZ", b"\x7fELF", b"#!")
@@ -53,7 +53,9 @@ def unwrap(source: Source, keys: Keys | None = None, budget: Budget | None = Non
 
 def _examine(source: Source, context: Context, depth: int) -> Node | None:
     found = _format_of(source.read_at(0, HEAD), depth)
-    return found(source, context, depth) if found else None
+    node = found(source, context, depth) if found else None
+    # Each transform has proven itself; that nothing lies between them or twice is proven here.
+    return node if node is not None and covers(node, source.size) else None
 
 
 def _is_nested(head: bytes) -> bool:

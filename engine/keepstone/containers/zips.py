@@ -121,7 +121,7 @@ def _members(source: Source, begin: int, end: int, shift: int, context: Context)
         at += _ENTRY.size + names + extra + comment
         if 0xFFFFFFFF in (size, plain, offset):
             size, offset = _large(extras, size, plain, offset)
-        if flags & _ENCRYPTED == 0 and size and method in (_STORED, _DEFLATED):
+        if flags & _ENCRYPTED == 0 and size and plain and method in (_STORED, _DEFLATED):
             members.append(_Member(offset + shift, size, method))
     return members
 

@@ -189,6 +189,13 @@ class PathNotFound(KeepstoneError):
     remedy = "Use `keepstone ls SNAPSHOT` to see what it holds."
 
 
+class ContainerKeyMissing(KeepstoneError):
+    """A file was unwrapped with a key that is not at hand, so it cannot be wrapped again."""
+
+    kind = "container-key-missing"
+    remedy = "Add the container's key again with `keepstone container key add`, then restore once more."
+
+
 # The user's files -------------------------------------------------------------------------------------------
 
 

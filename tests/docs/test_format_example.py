@@ -202,9 +202,9 @@ def _siphash_1_3(key: bytes, message: bytes) -> int:
 
 
 def _first_ends(sip: bytes, t: int, u: int, rows: bytes, data: bytes, n: int, count: int) -> list[int]:
-    mean, k = 2**n, min(n - 11, 4)
+    mean, k = 2**n, min(max(n - 12, 1), 4)
     m = 2**k - 1
-    strict, loose = 2 ** (70 + k) // mean, 2 ** (74 + k) // mean
+    strict, loose = 2 ** (70 + k) // mean, 2 ** (73 + k) // mean
     table = [_apply(rows, byte) for byte in range(256)]
     filtered, g = [], 0
     for byte in data:
@@ -215,16 +215,16 @@ def _first_ends(sip: bytes, t: int, u: int, rows: bytes, data: bytes, n: int, co
     while len(ends) < count:
         met: list[tuple[int, int]] = []
         end = None
-        for e in range(start + mean // 4, start + 4 * mean + 1):
+        for e in range(start + mean // 2, start + 23 * mean // 16 + 1):
             if filtered[e - 1] != t or filtered[e - 9] & m != u & m:
                 continue
             value = _siphash_1_3(sip, data[e - 64 : e])
-            if value < (strict if e - start <= 53 * mean // 64 else loose):
+            if value < (strict if e - start <= 7 * mean // 8 else loose):
                 end = e
                 break
             met.append((value, e))
         if end is None:
-            end = min(met)[1] if met else start + 4 * mean
+            end = min(met)[1] if met else start + 23 * mean // 16
         ends.append(end)
         start = end
     return ends
@@ -356,7 +356,9 @@ def _second_chunker(key: bytes) -> dict[str, str]:
     while (u := stream[at]) % 2 == t % 2:
         at += 1
     at += 1
-    while len({_apply(rows := stream[at : at + 8], byte) for byte in range(256)}) < 256:
+    while (
+        len({_apply(rows := stream[at : at + 8], byte) for byte in range(256)}) < 256 or (rows[0] & 31).bit_count() < 2
+    ):
         at += 8
     data = blake3(b"keepstone example").digest(length=STREAM)
     ends = _first_ends(sip, t, u, rows, data, 12, 8)

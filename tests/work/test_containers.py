@@ -12,8 +12,8 @@ import pytest
 import keepstone
 from containers import writers
 from keepstone import encoding, events
-from keepstone.containers import ContainerKeyMissing, Keys
-from keepstone.errors import Unsupported, UsageError
+from keepstone.containers import Keys
+from keepstone.errors import ContainerKeyMissing, Unsupported, UsageError
 from keepstone.history import expression, recipe
 from keepstone.history.container_keys import container_keys
 from keepstone.history.snapshot import Snapshot

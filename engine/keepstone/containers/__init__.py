@@ -9,7 +9,7 @@ This package knows bytes. It knows no paths, no repositories and no recipes.
 """
 
 from keepstone.containers.context import HEAD, Budget, Report
-from keepstone.containers.keys import ContainerKeyMissing, Keys, SignalKey, WhatsAppKey
+from keepstone.containers.keys import Keys, SignalKey, WhatsAppKey
 from keepstone.containers.nodes import (
     AesGcm,
     Base64,
@@ -32,7 +32,7 @@ from keepstone.containers.unwrap import Unwrapped, recognise, unwrap
 from keepstone.containers.whatsapp import parse_key
 
 __all__ = [
-    "AesGcm", "Base64", "Broken", "Budget", "Concat", "ContainerKeyMissing", "Deflate", "DeflateSettings", "FileSource",
+    "AesGcm", "Base64", "Broken", "Budget", "Concat", "Deflate", "DeflateSettings", "FileSource",
     "HEAD", "Keys", "Leaf", "Literal", "MemorySource", "Node", "Report", "SignalFrames", "SignalKey", "Source", "Span",
     "Transform", "Unwrapped", "WhatsAppKey", "decode", "encode", "leaves", "length", "parse_key", "parse_passphrase",
     "rebuild", "recognise", "spans", "unwrap",

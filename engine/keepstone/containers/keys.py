@@ -8,17 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from keepstone import hashing
-from keepstone.errors import KeepstoneError
+from keepstone.errors import ContainerKeyMissing
 
 REF_LENGTH = 16
 _ROUNDS = 250_000
-
-
-class ContainerKeyMissing(KeepstoneError):
-    """A file was unwrapped with a key that is not at hand, so it cannot be wrapped again."""
-
-    kind = "container-key-missing"
-    remedy = "Add the container's key again with `keepstone container key add`, then restore once more."
 
 
 def key_ref(kind: str, material: bytes) -> bytes:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from keepstone import events
-from keepstone.containers import ContainerKeyMissing
-from keepstone.errors import Damaged, KeepstoneError, PathNotFound, TargetError, Unsupported
+from keepstone.errors import ContainerKeyMissing, Damaged, KeepstoneError, PathNotFound, TargetError, Unsupported
 from keepstone.hashing import chunk_id
 from keepstone.history import expression, tree
 from keepstone.history.container_keys import container_keys

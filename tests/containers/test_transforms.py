@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from keepstone.containers import (
     AesGcm,
     Concat,
-    ContainerKeyMissing,
     Deflate,
     DeflateSettings,
     Keys,
@@ -35,6 +34,7 @@ from keepstone.containers.transforms import (
     protobuf_fields,
     varint,
 )
+from keepstone.errors import ContainerKeyMissing
 
 
 def test_a_tree_with_gaps_or_overlaps_covers_nothing() -> None:

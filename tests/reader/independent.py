@@ -7,10 +7,12 @@ It restores files, folders and symbolic links of a snapshot (the newest by defau
 
 from __future__ import annotations
 
+import base64
 import os
 import struct
 import sys
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,9 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 HOLE = bytes(32)
 PACK_HEADER = 32 + 4 + 80 + 32
@@ -207,8 +211,10 @@ class Repository:
         self._packs: dict[Path, Pack] = {}
         self._frames: dict[tuple[Path, int], bytes] = {}
         for path in sorted((folder / "packs").glob("*/*")):
-            for chunk, ordinal, at, length in self._pack(path).chunks():
-                self._places[chunk] = (path, ordinal, at, length)
+            pack = self._pack(path)
+            for chunk, ordinal, at, length in pack.chunks():
+                if pack.frames[ordinal][0] != 2 or chunk not in self._places:
+                    self._places[chunk] = (path, ordinal, at, length)
 
     def _read_logs(self, key: bytes) -> list[dict[str, Any]]:
         found = []
@@ -269,7 +275,10 @@ class Repository:
         if not recipe:
             return
         kind, *rest = record(recipe)
-        need(kind in (0, 1), f"recipe of kind {kind}")
+        if kind > 1:
+            data = self.expression([kind, *rest])
+            yield data, len(data)
+            return
         pieces = rest[-1]
         for _ in range(rest[0] if kind == 1 else 0):
             pieces = b"".join(self.chunk(chunk) for chunk, _ in struct.iter_unpack("<32sQ", pieces))
@@ -280,6 +289,50 @@ class Repository:
                 data = self.chunk(chunk)
                 need(len(data) == length, "a piece's length")
                 yield data, length
+
+    def expression(self, value: Any) -> bytes:
+        """Return the bytes of a recipe that has been decoded, all at once."""
+        kind, *rest = value
+        if kind in (0, 1):
+            return b"".join(
+                bytes(length) if data is None else data for data, length in self.content(msgspec.msgpack.encode(value))
+            )
+        if kind == 2:
+            return b"".join(self.expression(part) for part in rest[0])
+        if kind == 3:
+            return bytes(rest[0])
+        if kind == 4:
+            return self.expression(record(self.expression(rest[0])))
+        inner = self.expression(rest.pop())
+        if kind == 16:
+            need(rest[0] == 0, f"encoder {rest[0]}, which this reader does not have,")
+            deflate = zlib.compressobj(rest[1], zlib.DEFLATED, *rest[2:])
+            fed = [deflate.compress(inner[at : at + 65536]) for at in range(0, len(inner), 65536)]
+            return b"".join([*fed, deflate.flush()])
+        if kind == 17:
+            ref, iv, aad, tag = rest
+            sealed = AESGCM(self.container_key(ref)).encrypt(iv, inner, aad or None)
+            return sealed[: len(sealed) - 16 + tag]
+        need(kind == 18, f"recipe of kind {kind}")
+        alphabet, line, end = rest
+        text = (base64.urlsafe_b64encode if alphabet else base64.b64encode)(inner)
+        return end.join(text[at : at + line] for at in range(0, len(text), line)) if line else text
+
+    def container_key(self, ref: bytes) -> bytes:
+        for entry in self.records:
+            if entry["k"] != "container-key":
+                continue
+            given: bytes = record(entry["b"])["m"]
+            if len(given) == 158:
+                keys = [given[-32:]]
+            else:
+                root = given[-32:] if len(given) == 59 else bytes.fromhex(given.decode())
+                hkdf = HKDF(SHA256(), 32, salt=bytes(32), info=b"backup encryption")
+                keys = [hkdf.derive(root), root]
+            for key in keys:
+                if derive(key, "container key aes")[:16] == ref:
+                    return key
+        raise FormatError(f"the container key {ref.hex()} is not there")
 
     def tree(self, recipe: bytes) -> list[dict[str, Any]]:
         data = b"".join(part for part, _ in self.content(recipe))

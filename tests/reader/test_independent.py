@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
+import random
 from pathlib import Path
 
 import pytest
 
 import keepstone
+from containers import writers
 from keepstone.repo import pack
 from keepstone.store.posix import PosixStore
 from reader import independent
@@ -59,6 +61,23 @@ def test_the_second_reader_opens_with_a_password_and_both_algorithms(tmp_path: P
             independent.Repository(tmp_path / cipher / "repository", password="wrong")
 
 
+def test_the_second_reader_makes_containers_again(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    source = tmp_path / "source"
+    source.mkdir()
+    photo = noise("photo", 60_000)
+    (source / "msgstore.db.crypt15").write_bytes(writers.crypt15(writers.zlib_of(words(1, 90_000), 1), rng))
+    (source / "report.docx").write_bytes(writers.zip_of({f"part{n}": words(n, 5_000) for n in range(60)}))
+    (source / "sms.xml").write_bytes(writers.sms_xml(rng, [photo]))
+    place = Place(tmp_path, PosixStore(tmp_path / "repository")).init()
+    with place.open() as repository:
+        repository.add_container_key("whatsapp", writers.ROOT_KEY.hex().encode())
+    assert place.backup([source]).counts.added < sum(path.stat().st_size for path in source.iterdir()) * 2
+    reader = independent.Repository(tmp_path / "repository", digits=KEY.secret)
+    reader.restore(reader.snapshots()[-1][1]["r"], os.fsencode(tmp_path / "out"))
+    assert _plain(tmp_path / "out" / str(source).lstrip("/")) == _plain(source)
+
+
 def test_the_second_reader_is_small_and_imports_nothing_of_keepstone() -> None:
     text = READER.read_text()
     assert len(text.splitlines()) < 600
@@ -69,5 +88,17 @@ def test_the_second_reader_is_small_and_imports_nothing_of_keepstone() -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").split(".")[0])
     allowed = {"blake3", "cryptography", "zstandard", "msgspec"}
-    standard = {"__future__", "collections", "contextlib", "os", "pathlib", "struct", "sys", "typing", "unicodedata"}
+    standard = {
+        "__future__",
+        "base64",
+        "zlib",
+        "collections",
+        "contextlib",
+        "os",
+        "pathlib",
+        "struct",
+        "sys",
+        "typing",
+        "unicodedata",
+    }
     assert imported <= allowed | standard

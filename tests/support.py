@@ -24,6 +24,11 @@ def report(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def child_environment() -> dict[str, str]:
+    """Return this process's environment in which a child finds every module that this process finds."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 class FakeClock:
     """A clock that tests set; each look moves it a little."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +25,7 @@ from chunking.material import (
 )
 from keepstone.chunking import KERNEL_VARIABLE, Chunker, Parameters, kernel, kernels
 from keepstone.errors import UsageError
+from support import child_environment
 
 
 def alike(algorithm: str, data: bytes, parameters: Parameters, key: str) -> None:
@@ -254,7 +254,6 @@ def test_without_the_compiled_module_the_oracle_works_and_scalar_is_refused() ->
         except UsageError:
             print("refused")
     """
-    environment = {name: value for name, value in os.environ.items() if name != KERNEL_VARIABLE}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    environment = {name: value for name, value in child_environment().items() if name != KERNEL_VARIABLE}
     result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("refused\n", "")

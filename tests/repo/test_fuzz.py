@@ -16,7 +16,7 @@ import pytest
 from keepstone import encoding
 from keepstone.history import recipe
 from repo import fuzzing, mutation
-from support import report
+from support import child_environment, report
 
 SEED = 20261123
 RUNS = int(os.environ.get("KEEPSTONE_FUZZ_RUNS", "20000"))
@@ -83,7 +83,7 @@ def test_bytes_led_by_coverage_raise_no_foreign_error(tmp_path: Path, name: str)
     report(f"seed {SEED}")
     run = subprocess.run(
         [sys.executable, fuzzing.__file__, name, str(RUNS), str(SEED), tmp_path], capture_output=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=child_environment(),
     )  # fmt: skip
     said = run.stderr.decode("utf-8", "replace")
     assert run.returncode == 0, run.stdout.decode("utf-8", "replace")[-3000:] + said[-3000:]

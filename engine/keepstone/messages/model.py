@@ -31,8 +31,8 @@ MessageKind = Literal[
     "event", "call", "deleted", "empty", "unknown",
 ]  # fmt: skip
 """`event` is a notice (somebody joined); `deleted` is what a source shows in the place of a deleted message; `empty`
-has no content that the source would show (view-once, undecryptable); `unknown` is a type that the reader does not know: its
-number is in `extra` under `type`, its text is kept."""
+has no content that the source would show (view-once, undecryptable); `unknown` is a type that the reader does not know:
+its number is in `extra` under `type`, its text is kept."""
 State = Literal["", "draft", "queued", "failed", "sent", "delivered", "read", "played"]
 STATES: Final[tuple[State, ...]] = ("", "draft", "queued", "failed", "sent", "delivered", "read", "played")
 """From least to most: of readings that differ in this alone, the later one holds."""

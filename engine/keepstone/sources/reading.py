@@ -3,9 +3,9 @@
 A reader is a module: it says by a file's first bytes whether it knows the file, and yields what it holds as records of
 `keepstone.messages.model`. It sees its file and what lies beside it through a `Folder`, so the same reader reads a
 phone's folder, an unpacked export, a zip of it, an encrypted container, or a snapshot. It keeps no state, never
-writes, and is lenient with data and strict with danger: what it does not know keeps its number and text, every complete record of a
-damaged file is yielded and the rest is told as a `Loss`; databases are opened read-only, without triggers, views of
-somebody else's making, extensions or functions that reach out; XML without DTD and without entities of its own.
+writes, and is lenient with data and strict with danger: what it does not know keeps its number and text, every complete
+record of a damaged file is yielded and the rest is told as a `Loss`; databases are opened read-only, without triggers,
+views, extensions or functions that reach out; XML without DTD and without entities of its own.
 
 A conversation is yielded before the first record that names it. Records come in the source's order and one at a time:
 what a reader holds in memory does not grow with the number of messages.

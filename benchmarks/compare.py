@@ -101,6 +101,21 @@ class Keepstone(Tool):
         return [*self.program, "-q", "-r", str(repository), "restore", "latest", "--target", str(target)]
 
 
+class OtherChunker(Keepstone):
+    """Keepstone with the chunker `aes`, and one of its kernels."""
+
+    def __init__(self, program: Sequence[str], home: Path, kernel: str) -> None:
+        super().__init__(program, home)
+        self.name = f"keepstone, aes by {kernel}"
+        self.environment["KEEPSTONE_CHUNKER_KERNEL"] = kernel
+
+    def version(self) -> str:
+        return "the same"
+
+    def init(self, repository: Path) -> list[str]:
+        return [*super().init(repository), "--chunker", "aes"]
+
+
 class Restic(Tool):
     name = RESTIC
 
@@ -161,12 +176,27 @@ class Copy(Tool):
         return [*self.program, "-r", "-p", f"{repository}/.", str(target)]
 
 
+def own_program() -> list[str]:
+    """Return how to run the Keepstone that belongs to this Python."""
+    script = Path(sys.executable).with_name("keepstone")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "keepstone_cli"]
+
+
+def find_chunkers(base: Path) -> list[Tool]:
+    """Return Keepstone with its default chunker, and with the other one by each kernel for AES that runs here."""
+    from keepstone.chunking import kernels
+
+    tools: list[Tool] = []
+    for kernel in ("", *(name for name in kernels("aes") if name not in ("scalar", "python"))):
+        home = base / "homes" / f"keepstone{kernel}"
+        home.mkdir(parents=True)
+        tools.append(OtherChunker(own_program(), home, kernel) if kernel else Keepstone(own_program(), home))
+    return tools
+
+
 def find_tools(base: Path) -> list[Tool]:
     """Return the tools that are installed here, each with a home of its own."""
-    script = Path(sys.executable).with_name("keepstone")
-    programs: dict[type[Tool], list[str]] = {
-        Keepstone: [str(script)] if script.exists() else [sys.executable, "-m", "keepstone_cli"]
-    }
+    programs: dict[type[Tool], list[str]] = {Keepstone: own_program()}
     others: dict[str, type[Tool]] = {"restic": Restic, "borg": Borg, "cp": Copy}
     for program, kind in others.items():
         if found := shutil.which(program):
@@ -306,6 +336,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database-mb", type=int, default=80, help="chat database (%(default)s)")
     parser.add_argument("--files", type=int, default=100_000, help="small files (%(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="runs of every step and tool (%(default)s)")
+    parser.add_argument("--chunkers", action="store_true", help="Keepstone's chunkers beside each other; media only")
     parser.add_argument("--folder", type=Path, help="where to work (a new folder below it; default: /dev/shm)")
     return parser.parse_args()
 
@@ -316,11 +347,12 @@ def main() -> None:
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="keepstone-compare-", dir=parent.absolute()) as name:
         base = Path(name)
-        tools, results = find_tools(base), Results()
+        tools, results = (find_chunkers if chosen.chunkers else find_tools)(base), Results()
         about = machine(tools, base)
         make_corpus(base, chosen.media_mb, chosen.database_mb, chosen.files)
         measure_media(tools, base, [base / "media", base / "database"], chosen.runs, results)
-        measure_files(tools, base, base / "files", chosen.runs, results)
+        if not chosen.chunkers:
+            measure_files(tools, base, base / "files", chosen.runs, results)
     print(f"\n{about}\n")
     print(
         f"Media {chosen.media_mb} MB, database {chosen.database_mb} MB, {chosen.files} small files, {chosen.runs} runs."

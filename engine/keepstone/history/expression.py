@@ -80,6 +80,33 @@ def all_pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]
         yield from lists.pieces(leaf, reader, name)
 
 
+def innermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe | None:
+    """Return the piece list inside all transforms of an expression that has one transform at each level, else None.
+
+    A text with one photo in base64 and an archive of one file have one transform as well; they are no such streams.
+
+    Raises:
+        Unsupported: it uses an expression that this version does not know.
+        Damaged: a chunk of it is missing or damaged.
+    """
+    value, within = decode(recipe, name), False
+    for depth in range(MAX_NESTING):
+        if is_list(value):
+            return value if within else None
+        value = _resolved(value, reader, name, depth)
+        if value[0] == CONCAT:
+            parts = _parts(value, name)
+            transforms = [part for part in parts if not is_list(part) and part[0] != LITERAL]
+            if len(transforms) != 1 or (parts[0][0] == LITERAL and _literal(parts[0], name).startswith(b"PK")):
+                return None
+            (value,) = transforms
+        elif value[0] in (LITERAL, BASE64):
+            return None
+        else:
+            within, value = True, _transform(value, name)[1]
+    return None
+
+
 def _read(value: Recipe, reader: ChunkReader, name: str, keys: Keys, depth: int) -> Iterator[bytes]:
     if is_list(value):
         return lists.read_list(value, reader, name)

@@ -1,0 +1,269 @@
+"""Reading somebody's files in a process apart: what damages the reader damages nothing else.
+
+Databases and other binary formats are read by large native libraries, and the files come from anywhere. So a reader
+runs in a child process with limits on memory, time and files. The child has no key, no repository and none of this
+process's environment; it sees its folder by asking for parts of files over one socket, and answers with records.
+Whatever it does, dying, hanging or sending nonsense, becomes an `UnreadableSource` here.
+
+Both sides speak in turn, so neither needs a thread: the child sends records or asks, and waits only for what it asked.
+A part is a length (u32), a letter, and MessagePack.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import BinaryIO, Final, cast
+
+import msgspec
+
+from keepstone.errors import KeepstoneError
+from keepstone.messages.model import Call, Conversation, Item, Loss, Message
+from keepstone.sources.reading import Folder, Options, Reader, UnreadableSource
+
+MAX_PART: Final = 64 * 1024 * 1024
+MAX_READ: Final = 1024 * 1024
+BATCH: Final = 512
+"""Records in one part."""
+BATCH_BYTES: Final = 1024 * 1024
+
+_HEAD = struct.Struct("<IB")
+_NAMES, _SIZE, _READ, _ITEMS, _END, _FAILED, _ANSWER, _MISSING = b"nsridfam"
+_KINDS: tuple[type[Item], ...] = (Conversation, Message, Call, Loss)
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+_encoder = msgspec.msgpack.Encoder()
+_decoders = tuple(msgspec.msgpack.Decoder(kind) for kind in _KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a child may use."""
+
+    memory: int = 1536 * 1024 * 1024
+    """Bytes of address space; a Python with its libraries takes about 200 MB of it."""
+    processor: int = 3600
+    """Seconds of processor time."""
+    silence: float = 300.0
+    """Seconds that it may say nothing."""
+
+
+def read_apart(
+    reader: Reader, name: str, folder: Folder, options: Options, limits: Limits | None = None
+) -> Iterator[Item]:
+    """Yield what `reader.read` yields, read in a child process.
+
+    Args:
+        reader: a module; the child imports it by its name.
+
+    Raises:
+        UnreadableSource: nothing, or nothing more, can be read; what was yielded before holds.
+    """
+    limits = limits or Limits()
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            child = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env=_environment(), close_fds=True,
+            )  # fmt: skip
+        try:
+            ours.settimeout(limits.silence)
+            task = (cast(str, vars(reader)["__name__"]), name, options, limits, folder.scratch)
+            _send(ours, _ANSWER, task)
+            yield from _listen(ours, folder, name)
+        except (OSError, EOFError, msgspec.MsgspecError, struct.error, IndexError) as error:
+            raise UnreadableSource(f"The reader of {name!r} ended before it had read it all.") from error
+        finally:
+            child.kill()
+            child.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return what a child needs to find its modules, and nothing more."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME") if name in os.environ}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _listen(connection: socket.socket, folder: Folder, name: str) -> Iterator[Item]:
+    """Answer what the child asks, and yield what it found."""
+    files: dict[str, BinaryIO] = {}
+    try:
+        while True:
+            kind, body = _receive(connection)
+            if kind == _ITEMS:
+                for number, item in msgspec.msgpack.decode(body, type=list[tuple[int, msgspec.Raw]]):
+                    yield _decoders[number].decode(item)
+            elif kind == _END:
+                return
+            elif kind == _FAILED:
+                raise UnreadableSource(msgspec.msgpack.decode(body, type=str))
+            else:
+                _answer(connection, folder, files, kind, body)
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _answer(connection: socket.socket, folder: Folder, files: dict[str, BinaryIO], kind: int, body: bytes) -> None:
+    try:
+        answer: object
+        if kind == _NAMES:
+            answer = [os.fsencode(name) for name in folder.names()]
+        elif kind == _SIZE:
+            answer = folder.size(os.fsdecode(msgspec.msgpack.decode(body, type=bytes)))
+        elif kind == _READ:
+            encoded, offset, length = msgspec.msgpack.decode(body, type=tuple[bytes, int, int])
+            answer = _part(folder, files, os.fsdecode(encoded), offset, min(length, MAX_READ))
+        else:
+            raise EOFError
+    except FileNotFoundError as error:
+        _send(connection, _MISSING, str(error))
+    else:
+        _send(connection, _ANSWER, answer)
+
+
+def _part(folder: Folder, files: dict[str, BinaryIO], name: str, offset: int, length: int) -> bytes:
+    file = files.get(name)
+    if file is None:
+        if len(files) >= 8:
+            files.pop(next(iter(files))).close()
+        file = files[name] = folder.open(name)
+    if file.tell() != offset:
+        file.seek(offset)
+    return file.read(length)
+
+
+def _send(connection: socket.socket, kind: int, value: object) -> None:
+    body = _encoder.encode(value)
+    connection.sendall(_HEAD.pack(len(body), kind) + body)
+
+
+def _receive(connection: socket.socket) -> tuple[int, bytes]:
+    length, kind = _HEAD.unpack(_exactly(connection, _HEAD.size))
+    if length > MAX_PART:
+        raise EOFError
+    return kind, _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        read = connection.recv_into(view)
+        if not read:
+            raise EOFError
+        view = view[read:]
+    return bytes(data)
+
+
+# The child -------------------------------------------------------------------------------------------------
+
+_PROGRAM = "from keepstone.sources.apart import serve; serve()"
+
+
+def serve() -> None:
+    """Be the child: read what the other end of standard input says, and exit."""
+    connection = socket.socket(fileno=os.dup(0))
+    module, name, options, limits, scratch = msgspec.msgpack.decode(
+        _receive(connection)[1], type=tuple[str, str, Options, Limits, str]
+    )
+    _confine(limits)
+    try:
+        reader = cast(Reader, import_module(module))
+        _send_items(connection, reader.read(name, _RemoteFolder(connection, scratch), options))
+    except KeepstoneError as error:
+        _send(connection, _FAILED, str(error))
+    except MemoryError:
+        _send(connection, _FAILED, f"The file {name!r} takes more memory to read than a reader is given.")
+    else:
+        _send(connection, _END, None)
+
+
+def _confine(limits: Limits) -> None:
+    for what, limit in (
+        (resource.RLIMIT_AS, limits.memory), (resource.RLIMIT_CPU, limits.processor), (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):  # fmt: skip
+        _, hard = resource.getrlimit(what)
+        wanted = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        with suppress(OSError, ValueError):  # A system that does not know a limit does not have it.
+            resource.setrlimit(what, (wanted, wanted))
+
+
+def _send_items(connection: socket.socket, items: Iterable[Item]) -> None:
+    batch: list[tuple[int, msgspec.Raw]] = []
+    size = 0
+    for item in items:
+        encoded = _encoder.encode(item)
+        batch.append((_NUMBERS[type(item)], msgspec.Raw(encoded)))
+        size += len(encoded)
+        if len(batch) >= BATCH or size >= BATCH_BYTES:
+            _send(connection, _ITEMS, batch)
+            batch, size = [], 0
+    _send(connection, _ITEMS, batch)
+
+
+class _RemoteFolder:
+    """The parent's folder, seen from the child."""
+
+    def __init__(self, connection: socket.socket, scratch: str) -> None:
+        self._connection = connection
+        self._names: list[str] | None = None
+        self.scratch = scratch
+
+    def names(self) -> Sequence[str]:
+        if self._names is None:
+            encoded = msgspec.msgpack.decode(self._ask(_NAMES, None), type=list[bytes])
+            self._names = [os.fsdecode(name) for name in encoded]
+        return self._names
+
+    def size(self, name: str) -> int:
+        return msgspec.msgpack.decode(self._ask(_SIZE, os.fsencode(name)), type=int)
+
+    def open(self, name: str) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(_RemoteFile(self, name, self.size(name)), MAX_READ))
+
+    def part(self, name: str, offset: int, length: int) -> bytes:
+        return msgspec.msgpack.decode(self._ask(_READ, (os.fsencode(name), offset, length)), type=bytes)
+
+    def _ask(self, kind: int, value: object) -> bytes:
+        _send(self._connection, kind, value)
+        answer, body = _receive(self._connection)
+        if answer == _MISSING:
+            raise FileNotFoundError(msgspec.msgpack.decode(body, type=str))
+        return body
+
+
+class _RemoteFile(io.RawIOBase):
+    def __init__(self, folder: _RemoteFolder, name: str, size: int) -> None:
+        super().__init__()
+        self._folder, self._name, self._size, self._at = folder, name, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast(bytearray, buffer)).cast("B")
+        data = self._folder.part(self._name, self._at, min(len(view), MAX_READ)) if self._at < self._size else b""
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)

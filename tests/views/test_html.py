@@ -128,7 +128,7 @@ def test_a_chat_shows_who_said_what_and_when(tmp_path: Path) -> None:
     assert_harmless(tmp_path / "out" / "index.html")
     text = read(page).said
     shown = (
-        "Hello <you> & all", "first\nsecond", "frist", "at sea", "Ana left", "lost.pdf", "Bo", "23:14:20", "2023-11-14",
+        "Hello <you> & all", "first\nsecond", "frist", "at sea", "Ana left", "lost.pdf", "Bo", "23:14", "2023-11-14",
         "2023-11-16", "Ana: Hello <you> & all", "forwarded", "edited", "\u2764\ufe0f",
     )  # fmt: skip
     assert [expected for expected in shown if expected not in text] == []

@@ -172,7 +172,7 @@ class _Export:
 
     def _note(self, message: Message) -> str:
         when = local_time(message, self._zone)
-        words = [when.strftime("%H:%M" if message.precision_ms >= 60_000 else "%H:%M:%S")]
+        words = [when.strftime("%H:%M")]
         words += ["forwarded"] * message.forwarded + ["edited"] * bool(message.edits) + ["\u2605"] * message.starred
         if message.state and message.direction == "out":
             words.append(_STATES[message.state])

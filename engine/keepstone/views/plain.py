@@ -1,0 +1,178 @@
+"""Chats as plain files: JSON lines (complete, and read back), text, CSV and mbox.
+
+JSON lines are for programs and for keeping: every field of every record, one a line. The others are for people and what
+they use: they show who said what and when, and leave out what their form has no place for.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, tzinfo
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from io import StringIO
+from typing import Final
+
+import msgspec
+
+from keepstone.messages.model import VERSION, Attachment, Call, Conversation, Message
+from keepstone.views.chat import Chat, OpenAttachment, content_of, local_time, time_of
+
+HEADER: Final = {"keepstone": "messages", "version": VERSION}
+MAX_MAIL_ATTACHMENT: Final = 50 * 1024 * 1024
+"""Bytes of an attachment that goes into a mail; a longer one is named only. A mail is in memory while it is written."""
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_COLUMNS: Final = (
+    "service", "chat", "time", "zone", "direction", "author", "author_address", "kind", "text", "reply_to",
+    "attachments", "reactions", "state", "edited",
+)  # fmt: skip
+
+
+def jsonl(chats: Iterable[Chat], calls: Iterable[Call] = ()) -> Iterator[bytes]:
+    """Yield chats and calls as JSON lines: first what this is, then each conversation before its messages.
+
+    A line is an object with one key: `conversation`, `message` or `call`; hashes and identities are in base64. The
+    reader `keepstone-jsonl` gives the same records again.
+    """
+    yield _encoder.encode(HEADER) + b"\n"
+    for chat in chats:
+        yield _line("conversation", chat.conversation)
+        for message in chat.messages:
+            yield _line("message", message)
+    for call in calls:
+        yield _line("call", call)
+
+
+def _line(kind: str, record: Conversation | Message | Call) -> bytes:
+    return _encoder.encode({kind: record}) + b"\n"
+
+
+def text(chats: Iterable[Chat], zone: tzinfo = UTC) -> Iterator[bytes]:
+    """Yield chats as text to read: a title, then `time author: text`, further lines indented."""
+    for chat in chats:
+        yield f"=== {_shown(chat.title)} ({chat.conversation.service}) ===\n\n".encode()
+        for message in chat.messages:
+            when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
+            author = "" if message.direction == "none" else f"{_shown(_author(chat, message))}: "
+            said = "\n    ".join(_shown(line) for line in _said(message).split("\n"))
+            yield f"{when} {author}{said}\n".encode("utf-8", "replace")
+        yield b"\n"
+
+
+def csv_table(chats: Iterable[Chat], zone: tzinfo = UTC) -> Iterator[bytes]:
+    """Yield chats as one CSV table (RFC 4180, UTF-8 with a mark, so that spreadsheets see it).
+
+    A cell that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    yield "\ufeff".encode() + _row(_COLUMNS)
+    for chat in chats:
+        for message in chat.messages:
+            when = local_time(message, zone)
+            yield _row(
+                (
+                    message.service, chat.title, when.strftime("%Y-%m-%d %H:%M:%S"),
+                    when.strftime("%z") if message.zoned else "", message.direction, _author(chat, message),
+                    message.author, message.kind, message.text, message.reply_to,
+                    "; ".join(_name(attachment) for attachment in message.attachments),
+                    " ".join(reaction.emoji for reaction in message.reactions), message.state,
+                    "yes" if message.edits else "",
+                )
+            )  # fmt: skip
+
+
+def _row(cells: Iterable[str]) -> bytes:
+    out = StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow([_cell(cell) for cell in cells])
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def _cell(text: str) -> str:
+    text = _CONTROL.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+def mbox(chats: Iterable[Chat], open_attachment: OpenAttachment, zone: tzinfo = UTC) -> Iterator[bytes]:
+    """Yield chats as one mailbox (RFC 4155, with `>From` quoting that can be undone): a mail a message.
+
+    Mails of a chat share a subject and refer to the first, so that mail programs show them as one conversation.
+    """
+    for chat in chats:
+        thread = ""
+        for message in chat.messages:
+            mail = _mail(chat, message, open_attachment, zone, thread)
+            thread = thread or str(mail["Message-ID"])
+            when = time_of(message.time_ms, UTC).strftime("%a %b %d %H:%M:%S %Y")
+            body = mail.as_bytes(policy=SMTP.clone(linesep="\n"))
+            yield f"From keepstone@localhost {when}\n".encode() + re.sub(rb"(?m)^(>*From )", rb">\1", body) + b"\n"
+
+
+def _mail(
+    chat: Chat, message: Message, open_attachment: OpenAttachment, zone: tzinfo, thread: str
+) -> EmailMessage:  # fmt: skip
+    mail = EmailMessage(policy=SMTP)
+    author = _author(chat, message)
+    local = re.sub(r"[^\w.+-]", "_", message.author, flags=re.ASCII)[:60].strip(".") or "unknown"
+    local = re.sub(r"\.\.+", ".", local)
+    mail["From"] = Address(_header(author), local, f"{message.service}.invalid")
+    mail["To"] = Address(_header(chat.title), "chat", f"{message.service}.invalid")
+    mail["Subject"] = _header(chat.title) or message.service
+    mail["Date"] = format_datetime(local_time(message, zone))
+    mail["Message-ID"] = f"<{message.identity.hex()}@{message.service}.invalid>"
+    if thread:
+        mail["References"] = thread
+    mail.set_content(_CONTROL.sub("\ufffd", _said(message, with_files=False)).encode("utf-8", "replace").decode())
+    for attachment in message.attachments:
+        _attach(mail, attachment, open_attachment)
+    return mail
+
+
+def _attach(mail: EmailMessage, attachment: Attachment, open_attachment: OpenAttachment) -> None:
+    content = bytearray()
+    if attachment.size <= MAX_MAIL_ATTACHMENT:
+        for block in content_of(attachment, open_attachment):
+            content += block
+            if len(content) > MAX_MAIL_ATTACHMENT:
+                content.clear()
+                break
+    name = _header(_name(attachment)) or "file"
+    if not content:
+        mail.add_attachment(f"{name} is not in this mailbox.\n", filename=f"{name}.txt")
+        return
+    main, _, sub = attachment.mime.partition(";")[0].strip().lower().partition("/")
+    known = re.fullmatch(r"(image|audio|video|application)", main) and re.fullmatch(r"[\w.+-]+", sub, re.ASCII)
+    main, sub = (main, sub) if known else ("application", "octet-stream")
+    mail.add_attachment(bytes(content), maintype=main, subtype=sub, filename=name)
+
+
+def _header(text: str) -> str:
+    """Return text for a header: on one line, without control characters, of a bounded length."""
+    text = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+    return text.encode("utf-8", "replace").decode()[:200]
+
+
+def _author(chat: Chat, message: Message) -> str:
+    if message.direction == "out":
+        return "You"
+    return chat.name_of(message.author) if message.author else chat.title
+
+
+def _said(message: Message, *, with_files: bool = True) -> str:
+    files = [f"<{_name(attachment)}>" for attachment in message.attachments] if with_files else []
+    captions = [attachment.caption for attachment in message.attachments if attachment.caption]
+    words = [*files, *captions, *([message.text] if message.text else [])]
+    return "\n".join(words) if words else f"<{message.kind}>"
+
+
+def _name(attachment: Attachment) -> str:
+    return attachment.name or attachment.mime or "file"
+
+
+def _shown(text: str) -> str:
+    return _CONTROL.sub("\ufffd", text).replace("\n", " ")

@@ -32,6 +32,7 @@ VERBS = {
     "cat": "Print one file of a snapshot.",
     "restore": "Recreate a snapshot, a folder or a file.",
     "check": "Check that every snapshot can be restored.",
+    "drill": "Try a restore, and write a signed receipt of it.",
     "stats": "Show what the repository holds and what that takes.",
     "key": "List, add, remove and change passwords and keys.",
     "container": "Keep the keys of encrypted message backups.",

@@ -28,6 +28,7 @@ from keepstone.work.backup import BackupResult
 from keepstone.work.check import CheckResult
 from keepstone.work.client import Client, init
 from keepstone.work.client import open_client as open
+from keepstone.work.drill import DrillOptions, DrillResult
 from keepstone.work.options import BackupOptions
 from keepstone.work.query import Change, Found, Listed, Stats
 from keepstone.work.restore import RestoreOptions, RestoreResult
@@ -39,6 +40,8 @@ __all__ = [
     "CheckResult",
     "Client",
     "Credential",
+    "DrillOptions",
+    "DrillResult",
     "Event",
     "Exclusions",
     "FileDone",

@@ -29,6 +29,7 @@ from keepstone.work import query
 from keepstone.work.ahead import ScanAhead
 from keepstone.work.backup import BackupResult, backup
 from keepstone.work.check import CheckResult, check
+from keepstone.work.drill import DrillOptions, DrillResult, check_receipt, drill
 from keepstone.work.options import BackupOptions
 from keepstone.work.restore import RestoreOptions, RestoreResult, restore
 
@@ -141,6 +142,18 @@ class Client:
     ) -> CheckResult:
         """Check that the repository holds what its snapshots promise; `read_data` is the share of packs read whole."""
         return check(self._repository, read_data=read_data, receipt=receipt, listener=listener)
+
+    def drill(self, options: DrillOptions, listener: events.Listener = events.ignore) -> DrillResult:
+        """Restore a sample to a scratch place and look whether it is right."""
+        return drill(self._repository, options, listener)
+
+    def check_drill_receipt(self, text: str) -> bool:
+        """Return whether a drill's receipt says that it passed.
+
+        Raises:
+            UsageError: it is not genuine.
+        """
+        return check_receipt(self._repository, text)
 
     def stats(self) -> query.Stats:
         """Measure the repository."""

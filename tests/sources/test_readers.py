@@ -21,9 +21,10 @@ def test_readers_have_names_of_their_own() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"\0", b"{", b"[", b"[[[[", b"<", b"<?xml", b"SQLite format 3\0", b"PK\x03\x04", b"\xff\xfe", b"\xef\xbb\xbf",
-        noise(1, 5_000), words(2, 5_000), b"[" * 5_000, b'{"a":' * 900, b"<a>" * 1_500, b"12/31/21, 11:40 PM - ",
-        b"12/31/21, 11:40 PM - A: b\n" * 2, "\u200e[31.12.21, 11:40:26] A: b\r\n".encode(),
+        b"", b"\0", b"{", b"[", b"[[[[", b"<", b"<?xml", b"SQLite format 3\0", b"PK\x03\x04", b"\xff\xfe",
+        b"\xef\xbb\xbf", noise(1, 5_000), words(2, 5_000), b"[" * 5_000, b'{"a":' * 900, b"<a>" * 1_500,
+        b"12/31/21, 11:40 PM - ", b"12/31/21, 11:40 PM - A: b\n" * 2,
+        "\u200e[31.12.21, 11:40:26] A: b\r\n".encode(),
     ],
     ids=range(19),
 )  # fmt: skip

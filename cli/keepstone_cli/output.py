@@ -13,11 +13,10 @@ import json as json_module
 import sys
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keepstone import events
     from keepstone.events import Event
     from keepstone_cli.progress import Meter, StepMeter
 
@@ -91,6 +90,8 @@ class Output:
         self._meter: Meter | None = None
         self._steps: StepMeter | None = None
         self._last_status = 0.0
+        self._shown: dict[type[Event], Callable[[Event], None]] = {}
+        """What shows an event of a kind; made at the first one, so that printing alone loads no engine."""
 
     def result(self, text: str) -> None:
         """Print a line of a result."""
@@ -125,27 +126,37 @@ class Output:
 
     def listen(self, event: Event) -> None:
         """Show what the engine reports."""
+        if not self._shown:
+            from keepstone import events
+
+            self._shown = {
+                events.Progress: self._progress, events.Step: self._step, events.Problem: self._problem,
+                events.Notice: self._notice,
+            }  # fmt: skip
+        show = self._shown.get(type(event))
+        if show is not None:
+            show(event)
+
+    def _problem(self, event: Event) -> None:
         from keepstone import events
 
-        if isinstance(event, events.Progress):
-            self._progress(event)
-        elif isinstance(event, events.Step):
-            self._step(event)
-        elif isinstance(event, events.Problem):
-            if self.json:
-                self.data(
-                    {"message_type": "error", "during": event.during, **path_fields(event.path, "item"),
-                     "error": {"kind": event.error.kind, "message": event.error.message, "remedy": event.error.remedy}}
-                )  # fmt: skip
-            else:
-                self.warn(f"Problem: {clean(event.error.message)}")
-        elif isinstance(event, events.Notice):
-            if self.json:
-                self.data({"message_type": "notice", "message": event.text, **path_fields(event.path, "item")})
-            else:
-                self.note(
-                    f"Note: {clean(event.path)}: {clean(event.text)}" if event.path else f"Note: {clean(event.text)}"
-                )
+        assert isinstance(event, events.Problem)
+        if self.json:
+            self.data(
+                {"message_type": "error", "during": event.during, **path_fields(event.path, "item"),
+                 "error": {"kind": event.error.kind, "message": event.error.message, "remedy": event.error.remedy}}
+            )  # fmt: skip
+        else:
+            self.warn(f"Problem: {clean(event.error.message)}")
+
+    def _notice(self, event: Event) -> None:
+        from keepstone import events
+
+        assert isinstance(event, events.Notice)
+        if self.json:
+            self.data({"message_type": "notice", "message": event.text, **path_fields(event.path, "item")})
+        else:
+            self.note(f"Note: {clean(event.path)}: {clean(event.text)}" if event.path else f"Note: {clean(event.text)}")
 
     def _progress(self, event: Event) -> None:
         from keepstone import events
@@ -164,7 +175,10 @@ class Output:
                 self._meter = Meter()
             self._meter.show(event)
 
-    def _step(self, event: events.Step) -> None:
+    def _step(self, event: Event) -> None:
+        from keepstone import events
+
+        assert isinstance(event, events.Step)
         if self.quiet:
             return
         if self.json:

@@ -18,6 +18,7 @@ from keepstone.chunking import Chunker, Parameters, Secrets
 from keepstone.errors import KeepstoneError
 from keepstone.hashing import chunk_id
 from keepstone.history import expression, recipe, tree
+from keepstone.history.content import ONE_CHUNK, ContentWriter
 from keepstone.history.tree import Entry
 from keepstone.ids import Buffer, ChunkId
 from keepstone.store.memory import MemoryStore
@@ -97,6 +98,41 @@ def test_a_recipe_gives_the_bytes_whatever_its_depth(parts: list[tuple[bool, int
         assert b"".join(recipe.read_list(encoded, only, "it")) == expected
     finally:
         recipe.SPILL_AT, recipe.INLINE_LIMIT = original
+
+
+class _Bytes:
+    """A stream that gives at most `step` bytes at a time."""
+
+    def __init__(self, data: bytes, step: int) -> None:
+        self.data, self.step = data, step
+
+    def readinto(self, buffer: memoryview) -> int:
+        part = self.data[: min(self.step, len(buffer))]
+        buffer[: len(part)] = part
+        self.data = self.data[len(part) :]
+        return len(part)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=ONE_CHUNK), st.integers(0, 40), st.sampled_from([1, 100, 10**6]))
+def test_small_content_is_stored_as_any_content_is(data: bytes, shorter: int, step: int) -> None:
+    """The short way, which is taken if the size is known, and the general one."""
+    stored: dict[ChunkId, bytes] = {}
+
+    def add(data: Buffer, bases: Sequence[ChunkId] | None = None) -> ChunkId:
+        chunk = chunk_id(bytes(32), data)
+        stored[chunk] = bytes(data)
+        return chunk
+
+    writer = ContentWriter(add, add, Secrets.derive(bytes(32)))
+    # The file may have become shorter since its size was known.
+    size = min(ONE_CHUNK, len(data) + shorter)
+    read = [0]
+    short = writer.write(_Bytes(data, step), size=size, progress=lambda count: read.__setitem__(0, read[0] + count))
+    kept = dict(stored)
+    assert short == writer.write(_Bytes(data, step))
+    assert kept == stored
+    assert (short[1], read[0]) == (len(data), len(data))
 
 
 @given(st.binary(max_size=200))

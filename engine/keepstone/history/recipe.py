@@ -108,6 +108,11 @@ class PieceWriter:
         return self._above
 
 
+def one_piece(chunk: ChunkId, length: int) -> bytes:
+    """Return the encoded recipe of one chunk, as a `PieceWriter` gives it."""
+    return encoding.encode([PIECES, PIECE.pack(chunk, length)])
+
+
 Recipe = list[object]
 """A decoded recipe: its kind, then what the kind has."""
 

@@ -217,17 +217,14 @@ def is_racy(status: os.stat_result, now_ns: int) -> bool:
 class FileReader:
     """An open regular file. Close it, or use it as a context manager."""
 
-    __slots__ = ("_expected", "_fd", "_opened", "path")
+    __slots__ = ("_expected", "_fd", "_opened", "path", "size")
 
     def __init__(self, fd: int, path: bytes, expected: os.stat_result | None = None) -> None:
         """Take over an open file; `expected` is what a listing said of it."""
         self._fd, self.path, self._expected = fd, path, expected
         self._opened = os.fstat(fd)
-
-    @property
-    def size(self) -> int:
+        self.size = self._opened.st_size
         """Its length when it was opened."""
-        return self._opened.st_size
 
     @property
     def status(self) -> os.stat_result:
@@ -302,9 +299,13 @@ class FileReader:
             now, beside = os.fstat(self._fd), os.lstat(self.path)
         except OSError:
             return True
-        before = [status for status in (self._opened, self._expected, expected) if status is not None]
-        return (beside.st_ino, beside.st_dev) != (now.st_ino, now.st_dev) or any(
-            _state(status) != _state(now) for status in before
+        state = _state(now)
+        return (
+            beside.st_ino != now.st_ino
+            or beside.st_dev != now.st_dev
+            or _state(self._opened) != state
+            or (self._expected is not None and _state(self._expected) != state)
+            or (expected is not None and _state(expected) != state)
         )
 
     def close(self) -> None:

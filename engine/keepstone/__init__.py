@@ -28,6 +28,7 @@ from keepstone.work.backup import BackupResult
 from keepstone.work.check import CheckResult
 from keepstone.work.client import Client, init
 from keepstone.work.client import open_client as open
+from keepstone.work.explain import Explanation
 from keepstone.work.options import BackupOptions
 from keepstone.work.query import Change, Found, Listed, Stats
 from keepstone.work.restore import RestoreOptions, RestoreResult
@@ -41,6 +42,7 @@ __all__ = [
     "Credential",
     "Event",
     "Exclusions",
+    "Explanation",
     "FileDone",
     "Found",
     "KeepstoneError",

@@ -15,6 +15,7 @@ from keepstone_cli.output import local_time, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from keepstone.work.explain import Explanation, Share
@@ -72,14 +73,15 @@ def draw_space(explained: Explanation, file: str) -> None:
 
     bars = [max(1, len(explained.types)), max(1, len(explained.containers)), 8]
     figure = Figure(figsize=(9, 2.5 + 0.3 * sum(bars)), layout="constrained")
-    figure.suptitle(f"{size(explained.total.bytes)} in files take {size(explained.parts.total)} in the store")
+    taken = explained.parts.total - explained.parts.unneeded
+    figure.suptitle(f"{size(explained.total.bytes)} in files take {size(taken)} in the store")
     types, containers, snapshots = figure.subplots(3, 1, height_ratios=bars)
     _draw_shares(types, explained.types, "content by type")
     _draw_shares(containers, explained.containers, "content by container")
     _draw_snapshots(snapshots, explained)
-    if explained.types:
-        types.legend(loc="lower right")
-        snapshots.legend(loc="upper right")
+    for axes in (types, snapshots):
+        # Above its axes, where no bar can be.
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8, borderaxespad=0.2)
     _save(figure, file)
 
 
@@ -105,11 +107,12 @@ def _draw_shares(axes: Axes, shares: Sequence[Share], title: str) -> None:
         axes.barh(names, widths, left=left, label=label, color=_COLORS[label])
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for name, share, end in zip(names, shown, left, strict=True):
-        axes.annotate(size(share.stored), (end, name), xytext=(4, 0), textcoords="offset points", va="center", size=8)
+        axes.annotate(
+            f"{size(share.stored)} stored", (end, name), xytext=(4, 0), textcoords="offset points", va="center", size=8
+        )
     axes.set_title(title, loc="left", size=10)
-    axes.margins(x=0.12)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(_bytes)
+    axes.set_xlim(0, 1.2 * max(left, default=0) or 1)
+    _in_bytes(axes.xaxis, max(left, default=0))
     axes.grid(visible=True, axis="x", alpha=0.3)
 
 
@@ -123,12 +126,16 @@ def _draw_snapshots(axes: Axes, explained: Explanation) -> None:
     step = max(1, -(-len(found) // 12))
     axes.set_xticks(list(at)[::step], [local_time(one.snapshot.body.time_ns)[5:16] for one in found[::step]], size=8)
     axes.set_title("new bytes by snapshot", loc="left", size=10)
-    axes.yaxis.set_major_formatter(_bytes)
+    _in_bytes(axes.yaxis, max((one.new for one in found), default=0))
     axes.grid(visible=True, axis="y", alpha=0.3)
 
 
-def _bytes(value: float, position: float) -> str:
-    return size(value)
+def _in_bytes(axis: Axis, most: int) -> None:
+    """Put at most eight ticks on an axis, at round numbers of a unit."""
+    from matplotlib.ticker import MultipleLocator
+
+    axis.set_major_locator(MultipleLocator(1 << max(0, most.bit_length() - 3)))
+    axis.set_major_formatter(lambda value, position: size(value))
 
 
 def _save(figure: Figure, file: str) -> None:

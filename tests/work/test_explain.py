@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from collections import defaultdict
 from pathlib import Path
 
@@ -309,6 +310,23 @@ def test_shares_of_a_frame_add_up() -> None:
         assert len(found) == len(lengths)
         assert sum(found) == payload
         assert min(found) >= 0
+
+
+def test_a_chunk_takes_no_memory(tmp_path: Path) -> None:
+    columns = explain_table.Columns(tmp_path)
+    row = pack.FrameRow(pack.ZSTD, 5016, bytes(32 * 400), (100).to_bytes(4, "little") * 400, b"")
+    tracemalloc.start()
+    try:
+        for number in range(0, 200, 2):
+            columns.add_pack(number, [row] * 2)
+        columns.map()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert columns.count == 80_000
+    assert columns.payload == sum(columns.stored[:-1]) == 200 * 5000
+    assert peak < 300_000
+    columns.close()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from keepstone import events
 from keepstone.hashing import keyed
 from keepstone.history import expression, tree
-from keepstone.history.recipe import PIECES, Piece, Recipe, decode, pieces
+from keepstone.history.recipe import PIECES, Piece, Recipe, decode, short_pieces
 from keepstone.history.snapshot import Snapshot, snapshots
 from keepstone.ids import ChunkId
 from keepstone.repo import pack
@@ -227,6 +227,10 @@ _KINDS = {"packs": "unread_packs", "index": "index", "log": "log"}
 """All packs, less those that were read, are unread."""
 
 
+_TELL_EACH = 100
+"""Files from one event to the next."""
+
+
 # Walking ----------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +277,7 @@ class _Walk:
         self._name = ""
         self._shares: dict[int, Share] = {}
         self._trees, self._lists = _Noting(self, "folders"), _Noting(self, "recipes")
-        self._files_done = self._bytes_done = 0
+        self._files_done = self._bytes_done = self._tell_at = 0
         counts = [snapshot.body.counts for snapshot in wanted]
         self._totals = sum(c.files for c in counts), sum(c.bytes for c in counts)
 
@@ -288,6 +292,7 @@ class _Walk:
                 _merge(self._share(key), below)
                 share.files += below.files
                 share.bytes += below.bytes
+            self._tell()
 
     def shares(self) -> dict[int, Share]:
         """Return what was counted, by class; with the estimates, for which all has to be known."""
@@ -339,7 +344,8 @@ class _Walk:
         key = self._key(content)
         note, enough = self._known(key)
         if note is not None and enough:
-            self._done(note.sums)
+            for below in note.sums.values():
+                self._done(below)
             return note.sums
         stack = [_Open(key, tree.read_tree(content, self._trees, self._name), note is not None)]
         while True:
@@ -353,22 +359,27 @@ class _Walk:
                 _merge_all(stack[-1].sums, at.sums)
             elif entry.kind == tree.FILE:
                 kind, sums = self._file(entry)
-                _merge_all(at.sums, {kind: sums})
-                self._done({kind: sums})
+                at.sums.setdefault(kind, Sums()).add(sums)
+                self._done(sums)
             elif entry.kind == tree.FOLDER and entry.content:
                 key = self._key(entry.content)
                 note, enough = self._known(key)
                 if note is not None and enough:
                     _merge_all(at.sums, note.sums)
-                    self._done(note.sums)
+                    for below in note.sums.values():
+                        self._done(below)
                 else:
-                    below = tree.read_tree(entry.content, self._trees, self._name)
-                    stack.append(_Open(key, below, note is not None))
+                    entries = tree.read_tree(entry.content, self._trees, self._name)
+                    stack.append(_Open(key, entries, note is not None))
 
-    def _done(self, sums: dict[int, Sums]) -> None:
-        for below in sums.values():
-            self._files_done += below.files
-            self._bytes_done += below.bytes
+    def _done(self, below: Sums) -> None:
+        self._files_done += below.files
+        self._bytes_done += below.bytes
+        if self._files_done >= self._tell_at:
+            self._tell_at = self._files_done + _TELL_EACH
+            self._tell()
+
+    def _tell(self) -> None:
         self._listener(events.Progress(self._files_done, self._bytes_done, *self._totals))
 
     def _file(self, entry: tree.Entry) -> tuple[int, Sums]:
@@ -396,7 +407,7 @@ class _Walk:
         content = holes = 0
         share = self._share(kind)
         columns = self._columns
-        found = pieces(recipe, self._lists, self._name) if recipe[0] == PIECES else self._pieces(encoded, self._lists)
+        found = short_pieces(recipe, self._name) if recipe[0] == PIECES else self._pieces(encoded, self._lists)
         for piece in found:
             if piece.is_hole:
                 holes += piece.length

@@ -2,7 +2,7 @@
 
 Every chunk that a pack's directory lists has a number: packs in the order of the local index, chunks in theirs. So a
 line needs no id; the columns are plain arrays in mapped files, 13 bytes a chunk. What is known of a tree lies in an
-LMDB table. Memory then holds 8 bytes for each frame (about 1 MiB of data), and a bounded cache.
+LMDB table. Memory then holds 8 bytes for each frame (about 1 MiB of data), and a bounded cache. No line tells a name.
 """
 
 from __future__ import annotations

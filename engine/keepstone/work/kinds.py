@@ -59,17 +59,22 @@ _SUFFIXES: Mapping[str, str] = {
     ARCHIVES: "zip tar tgz 7z rar jar apk iso dmg cab deb rpm",
 }
 _TYPE_OF = {b"." + suffix.encode(): kind for kind, text in _SUFFIXES.items() for suffix in text.split()}
+_SURE = frozenset((PHOTOS, VIDEOS, AUDIO, DOCUMENTS))
+"""Types that a suffix tells, whatever the rest of a name is."""
 
 
 def type_of(name: bytes) -> str:
     """Return the type of a file by its name, one of `TYPES`."""
     lower = name.lower()
+    found = _TYPE_OF.get(lower[lower.rfind(b".") :])
+    if found in _SURE:
+        return found
     if _CHAT_EXPORT.search(lower):
         return EXPORTS
     if _CHAT_DATABASE.match(lower):
         return CHATS
     inside = _WRAPPED.sub(b"", lower)
-    found = _TYPE_OF.get(inside[inside.rfind(b".") :]) if b"." in inside else None
+    found = _TYPE_OF.get(inside[inside.rfind(b".") :])
     return found or (ARCHIVES if inside != lower else OTHER)
 
 

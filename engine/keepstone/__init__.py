@@ -29,6 +29,7 @@ from keepstone.work.check import CheckResult
 from keepstone.work.client import Client, init
 from keepstone.work.client import open_client as open
 from keepstone.work.drill import DrillOptions, DrillResult
+from keepstone.work.explain import Explanation
 from keepstone.work.options import BackupOptions
 from keepstone.work.query import Change, Found, Listed, Stats
 from keepstone.work.restore import RestoreOptions, RestoreResult
@@ -44,6 +45,7 @@ __all__ = [
     "DrillResult",
     "Event",
     "Exclusions",
+    "Explanation",
     "FileDone",
     "Found",
     "KeepstoneError",

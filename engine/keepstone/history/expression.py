@@ -107,6 +107,16 @@ def innermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe | None:
     return None
 
 
+def outermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe:
+    """Return the outermost node of any recipe, fetched if it is stored. Errors as `read`."""
+    return _resolved(decode(recipe, name), reader, name, 0)
+
+
+def parts(node: Recipe) -> list[Recipe]:
+    """Return what a `CONCAT` joins. Errors as `read`."""
+    return _parts(node, "A recipe")
+
+
 def _read(value: Recipe, reader: ChunkReader, name: str, keys: Keys, depth: int) -> Iterator[bytes]:
     if is_list(value):
         return lists.read_list(value, reader, name)

@@ -157,14 +157,21 @@ def pieces(recipe: bytes | Recipe, reader: ChunkReader, name: str, size: int | N
 
 def _pieces(recipe: Recipe, reader: ChunkReader, name: str) -> Iterator[Piece]:
     kind, rest = recipe[0], recipe[1:]
-    if kind == PIECES and len(rest) == 1 and isinstance(rest[0], bytes):
-        yield from _unpack(rest[0], name)
+    if kind == PIECES:
+        yield from short_pieces(recipe, name)
     elif kind == INDIRECT and len(rest) == 2 and isinstance(rest[0], int) and isinstance(rest[1], bytes):
         if not 1 <= rest[0] <= MAX_DEPTH:
             raise Unsupported(name, f"has a recipe of depth {rest[0]}, more than the format allows")
         yield from _indirect(rest[0], iter([rest[1]]), reader, name)
     else:
         raise Unsupported(name, f"has a recipe of kind {kind}, which this version of Keepstone does not know")
+
+
+def short_pieces(recipe: Recipe, name: str) -> Iterator[Piece]:
+    """Return the pieces of a short list; no chunk has to be read for them. Errors as `pieces`."""
+    if len(recipe) != 2 or recipe[0] != PIECES or not isinstance(recipe[1], bytes):
+        raise Unsupported(name, f"has a recipe of kind {recipe[0]}, which this version of Keepstone does not know")
+    return _unpack(recipe[1], name)
 
 
 def list_pieces(recipe: Recipe, name: str) -> Iterator[Piece]:

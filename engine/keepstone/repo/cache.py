@@ -314,10 +314,15 @@ class LocalIndex:
 
     def packs(self) -> Iterator[tuple[PackId, int]]:
         """Yield all live packs."""
+        for _, found, size in self.numbered_packs():
+            yield found, size
+
+    def numbered_packs(self) -> Iterator[tuple[int, PackId, int]]:
+        """Yield all live packs with the numbers that places name them by."""
         for number, live in enumerate(self._live):
             found = self.pack(number) if live else None
             if found is not None:
-                yield found
+                yield number, *found
 
     def _number(self, pack: PackId) -> int | None:
         value = self._tables.get(PACK_NUMBERS, pack[:16])

@@ -297,6 +297,11 @@ def parse_directory(record: bytes, pack: PackId, size: int, length: int | None =
     return Directory(pack, size, found.frames, offsets)
 
 
+def directory_size(directory: Directory) -> int:
+    """Return the stored bytes of a directory, its seal included."""
+    return len(encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, bytes(4)))) + sealing.TAG_LENGTH
+
+
 def directory_record(directory: Directory) -> bytes:
     """Return the record a directory was decoded from."""
     end = directory.offsets[-1] + directory.frames[-1].stored if directory.frames else PACK_HEADER_LENGTH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from keepstone import events
@@ -30,6 +30,7 @@ from keepstone.work.ahead import ScanAhead
 from keepstone.work.backup import BackupResult, backup
 from keepstone.work.check import CheckResult, check
 from keepstone.work.drill import DrillOptions, DrillResult, check_receipt, drill
+from keepstone.work.explain import Explanation, explain
 from keepstone.work.options import BackupOptions
 from keepstone.work.restore import RestoreOptions, RestoreResult, restore
 
@@ -158,6 +159,10 @@ class Client:
     def stats(self) -> query.Stats:
         """Measure the repository."""
         return query.stats(self._repository)
+
+    def explain(self, chosen: Sequence[Snapshot] = (), listener: events.Listener = events.ignore) -> Explanation:
+        """Explain where the space goes, by type, container and snapshot: of all snapshots, or of those chosen."""
+        return explain(self._repository, chosen, listener)
 
     def rebuild_index(self) -> int:
         """Rebuild the local index from the packs' own directories, write index objects where they lack.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from keepstone.errors import PathNotFound
@@ -185,16 +185,25 @@ def cat(repository: Repository, snapshot: Snapshot, path: bytes) -> Iterator[byt
 
 def stats(repository: Repository) -> Stats:
     """Measure a repository: snapshots from the logs, chunks from the pack directories, objects from the listing."""
-    index = repository.ready_index()
-    known = snapshots(repository.log, repository.keys)
     chunks = plain = 0
-    for found, size in index.packs():
+    for found, size in repository.ready_index().packs():
         directory, _ = repository.directory(found, size)
         for row in directory.frames:
             chunks += len(row.lengths) // 4
             plain += sum(memoryview(row.lengths).cast("I"))
+    return measured(repository, chunks, plain, lambda name, size: None)
+
+
+def measured(repository: Repository, chunks: int, plain: int, seen: Callable[[str, int], object]) -> Stats:
+    """Return the measures of a repository whose chunks were counted.
+
+    Args:
+        seen: is told name and size of every object in the store.
+    """
+    known = snapshots(repository.log, repository.keys)
     objects = stored = packs = 0
     for name, size in repository.store.list(""):
+        seen(name, size)
         objects += 1
         stored += size
         packs += name.startswith("packs/")

@@ -38,6 +38,34 @@ class Compressor(Protocol):
 
     def flush(self) -> bytes: ...
 
+    def cut(self) -> bytes:
+        """Return the rest, as the end of a section that others follow. Each of those has an encoder of its own.
+
+        Raises:
+            Unsupported: the encoder does not have that.
+        """
+        ...
+
+
+_NO_SECTIONS = ("A recipe", "has sections, which its deflate encoder does not make")
+
+
+class _Foreign:
+    """zlib itself."""
+
+    def __init__(self, settings: DeflateSettings) -> None:
+        s = settings
+        self._encoder = zlib.compressobj(s.level, zlib.DEFLATED, s.wbits, s.mem_level, s.strategy)
+
+    def compress(self, data: bytes, /) -> bytes:
+        return self._encoder.compress(data)
+
+    def flush(self) -> bytes:
+        return self._encoder.flush()
+
+    def cut(self) -> bytes:
+        raise Unsupported(*_NO_SECTIONS)
+
 
 class _InZlib:
     """A raw stream between the header and the checksum of zlib (RFC 1950)."""
@@ -53,6 +81,9 @@ class _InZlib:
     def flush(self) -> bytes:
         return self._header + self._raw.flush() + struct.pack(">I", self._sum)
 
+    def cut(self) -> bytes:
+        raise Unsupported(*_NO_SECTIONS)
+
 
 def compressor(settings: DeflateSettings) -> Compressor:
     """Return a fresh encoder.
@@ -65,9 +96,7 @@ def compressor(settings: DeflateSettings) -> Compressor:
         return _InZlib(raw, settings.level) if settings.wbits == ZLIB_WINDOW else raw
     if settings.encoder == ZLIB:
         try:
-            return zlib.compressobj(
-                settings.level, zlib.DEFLATED, settings.wbits, settings.mem_level, settings.strategy
-            )
+            return _Foreign(settings)
         except ValueError:
             pass
     raise Unsupported("A recipe", "names a deflate encoder or settings that this version does not know")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from keepstone.containers import HEAD, Broken, Unwrapped, leaves, recognise, unwrap
+from keepstone.containers import HEAD, METADATA_LIMIT, Broken, Unwrapped, companion_of, leaves, recognise, unwrap
 from keepstone.errors import SourceError
 from keepstone.history import tree
 from keepstone.history.ancestor import Ancestor
@@ -27,7 +27,7 @@ from keepstone.work.tally import Tally
 
 LINKS_REMEMBERED = 200_000
 SMALLEST_CONTAINER = 512
-ENCRYPTED = frozenset(("crypt12", "crypt14", "crypt15", "signal"))
+ENCRYPTED = frozenset(("crypt12", "crypt14", "crypt15", "signal", "signal-folder"))
 RACY_NS = 50_000_000
 
 Databases = dict[bytes, tuple[bytes, int]]
@@ -206,9 +206,12 @@ class EntryReader:
         Raises:
             SourceError: the file cannot be read.
         """
-        if reader.size < SMALLEST_CONTAINER or not recognise(reader.read_at(0, HEAD)):
+        if reader.size < SMALLEST_CONTAINER:
             return None
-        unwrapped = unwrap(reader, self._container_keys)
+        companion = _companion(reader.path)
+        if not companion and not recognise(reader.read_at(0, HEAD)):
+            return None
+        unwrapped = unwrap(reader, self._container_keys, companion=companion)
         self._tell_missing_key(reader.path, unwrapped)
         if unwrapped.node is None:
             return None
@@ -245,6 +248,19 @@ class EntryReader:
             return None
         self._tally.databases.append(path)
         return content, size
+
+
+def _companion(path: bytes) -> bytes:
+    """Return the content of the file beside this one by which its format is known; nothing for nearly all files."""
+    folder, _, name = path.rpartition(b"/")
+    beside = companion_of(name)
+    if beside is None:
+        return b""
+    try:
+        with files.open_file(folder + b"/" + beside) as reader:
+            return reader.read_at(0, METADATA_LIMIT) if reader.size <= METADATA_LIMIT else b""
+    except SourceError:
+        return b""
 
 
 def _same_status(old: Entry, status: os.stat_result) -> bool:

@@ -39,15 +39,8 @@ class Compressor(Protocol):
     def flush(self) -> bytes: ...
 
     def cut(self) -> bytes:
-        """Return the rest, as the end of a section that others follow. Each of those has an encoder of its own.
-
-        Raises:
-            Unsupported: the encoder does not have that.
-        """
+        """Return the rest, as the end of a section that others follow. Each of those has an encoder of its own."""
         ...
-
-
-_NO_SECTIONS = ("A recipe", "has sections, which its deflate encoder does not make")
 
 
 class _Foreign:
@@ -64,7 +57,7 @@ class _Foreign:
         return self._encoder.flush()
 
     def cut(self) -> bytes:
-        raise Unsupported(*_NO_SECTIONS)
+        return self._encoder.flush(zlib.Z_FULL_FLUSH)
 
 
 class _InZlib:
@@ -82,7 +75,12 @@ class _InZlib:
         return self._header + self._raw.flush() + struct.pack(">I", self._sum)
 
     def cut(self) -> bytes:
-        raise Unsupported(*_NO_SECTIONS)
+        raise AssertionError("sections are for raw streams")
+
+
+def has_sections(settings: DeflateSettings) -> bool:
+    """Return whether an encoder may be flushed on the way: zlib alone, and only with nothing around its stream."""
+    return settings.encoder == ZLIB and settings.wbits == RAW_WINDOW
 
 
 def compressor(settings: DeflateSettings) -> Compressor:

@@ -126,20 +126,17 @@ class _Attempt:
         after_mark = False
         for piece, marked in _cut_at_marks(pieces_of(self._source, self._offset, self._limit)):
             # All plaintext of what came before has passed by when the next piece is asked for.
-            if after_mark and _has_sections(self._settings) and _may_begin_a_section(piece):
+            if after_mark and compressor.has_sections(self._settings) and _may_begin_a_section(piece):
                 self.cuts.append(self.plain.size)
+                self._context.spend(1)
                 if len(self.cuts) > MOST_SECTIONS:
-                    raise _Different
+                    raise Broken("a deflate stream has too many sections")
             after_mark = marked
             self._read += len(piece)
             yield piece
 
     def _ended(self, unused: bytes) -> None:
         self._unused = len(unused)
-
-
-def _has_sections(settings: DeflateSettings) -> bool:
-    return settings.encoder == ZLIB and settings.wbits == RAW
 
 
 def _cut_at_marks(pieces: Pieces) -> Iterator[tuple[bytes, bool]]:

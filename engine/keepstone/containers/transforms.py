@@ -18,13 +18,17 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from keepstone.containers.compressor import compressor
+from keepstone.containers.compressor import compressor, has_sections
 from keepstone.containers.keys import Keys
 from keepstone.containers.nodes import AesGcm, Base64, Deflate, DeflateSettings, SignalArchive, Transform
 from keepstone.containers.source import BLOCK, Broken, Pieces, Tape, regroup
+from keepstone.errors import Unsupported
 
 FEED = 64 * 1024
 """A deflate encoder is always fed this many bytes at a time, so that its output cannot depend on the feeding."""
+
+EMPTY_SECTION = b"\0\0\0\xff\xff"
+"""What a full flush writes when there is nothing to flush: an empty block, stored."""
 
 BLOB = 0x8000_0000
 """Set in the length of a Signal record that is the bytes of an attachment and not a frame."""
@@ -44,8 +48,11 @@ def encode(node: Transform, inner: Pieces, keys: Keys) -> Pieces:
 
     Raises:
         ContainerKeyMissing: the key it needs is not at hand.
+        Unsupported: its deflate encoder is not known.
     """
     if isinstance(node, Deflate):
+        if node.sections and not has_sections(node.settings):
+            raise Unsupported("A recipe", "has sections, which its deflate encoder does not make")
         return deflate(node.settings, inner, tuple(accumulate(node.sections)))
     if isinstance(node, AesGcm):
         return encrypt_gcm(keys.aes(node.key_ref), node.iv, node.aad, node.tag_length, inner)
@@ -91,23 +98,35 @@ def deflate(settings: DeflateSettings, inner: Pieces, cuts: Sequence[int] = ()) 
         Broken: a section ends beyond the inner bytes.
         Unsupported: the encoder is not known, or makes no sections.
     """
-    encoder = compressor(settings)
+    encoder, fresh = compressor(settings), True
+    for piece, ends in _up_to_cuts(regroup(inner, FEED), cuts):
+        out = encoder.compress(piece) if piece else b""
+        fresh = fresh and not piece
+        if ends and fresh:
+            out = EMPTY_SECTION
+        elif ends:
+            out += encoder.cut()
+            encoder, fresh = compressor(settings), True  # After a full flush zlib has forgotten everything.
+        if out:
+            yield out
+    yield encoder.flush()
+
+
+def _up_to_cuts(pieces: Pieces, cuts: Sequence[int]) -> Iterator[tuple[bytes, bool]]:
+    """Yield the same bytes, and whether a section ends there."""
     at = done = 0
-    for piece in regroup(inner, FEED):
+    for piece in pieces:
         start = 0
         while done < len(cuts) and cuts[done] <= at + len(piece):
-            yield encoder.compress(piece[start : cuts[done] - at]) + encoder.cut()
-            # After a full flush zlib has forgotten everything.
-            encoder, start, done = compressor(settings), cuts[done] - at, done + 1
-        if out := encoder.compress(piece[start:]):
-            yield out
+            end = cuts[done] - at
+            yield piece[start:end], True
+            start, done = end, done + 1
+        yield piece[start:], False
         at += len(piece)
     for cut in cuts[done:]:
         if cut != at:
             raise Broken("a section ends beyond the end")
-        yield encoder.cut()
-        encoder = compressor(settings)
-    yield encoder.flush()
+        yield b"", True
 
 
 def inflate(wbits: int, outer: Pieces, ended: Callable[[bytes], object] | None = None) -> Pieces:

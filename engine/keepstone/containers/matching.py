@@ -56,22 +56,23 @@ def match(source: Source, offset: int, limit: int, wbits: int, context: Context,
         source, offset = MemorySource(source.read_at(offset, limit)), 0
     wasted = 0
     for settings in _candidates(source, offset, wbits, context):
-        attempt = _Attempt(source, offset, limit, settings, context)
-        try:
-            end = attempt.run()
-        except _Different:
-            wasted += attempt.plain.size
-            if wasted > WASTE:
-                break
-            continue
-        sections = tuple(after - before for before, after in pairwise((0, *attempt.cuts)))
-        if max(sections, default=0) > LONGEST_SECTION:
+        for with_sections in (True, False) if compressor.has_sections(settings) else (False,):
+            attempt = _Attempt(source, offset, limit, settings, context, with_sections)
+            try:
+                end = attempt.run()
+            except _Different:
+                wasted += attempt.plain.size
+                if not attempt.cuts:
+                    break
+                continue  # What looked like the end of a section may have been there by chance.
+            sections = tuple(after - before for before, after in pairwise((0, *attempt.cuts)))
+            node = Deflate(Span(origin, end), settings, Span(0, attempt.plain.size), sections)
+            context.proved(end, settings)
+            found = context.descend(node, attempt.plain.plaintext(), wanted, depth)
+            assert isinstance(found, Deflate)
+            return found
+        if wasted > WASTE:
             break
-        node = Deflate(Span(origin, end), settings, Span(0, attempt.plain.size), sections)
-        context.proved(end, settings)
-        found = context.descend(node, attempt.plain.plaintext(), wanted, depth)
-        assert isinstance(found, Deflate)
-        return found
     context.failed()
     raise Broken("no known encoder made a deflate stream")
 
@@ -94,9 +95,17 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
 class _Attempt:
     """One candidate against one stream."""
 
-    def __init__(self, source: Source, offset: int, limit: int, settings: DeflateSettings, context: Context) -> None:
+    def __init__(
+        self,
+        source: Source,
+        offset: int,
+        limit: int,
+        settings: DeflateSettings,
+        context: Context,
+        with_sections: bool,
+    ) -> None:
         self._source, self._offset, self._limit, self._settings = source, offset, limit, settings
-        self._context = context
+        self._context, self._with_sections = context, with_sections
         self._unused: int | None = None
         self._read = 0
         self.plain = Counted()
@@ -126,11 +135,11 @@ class _Attempt:
         after_mark = False
         for piece, marked in _cut_at_marks(pieces_of(self._source, self._offset, self._limit)):
             # All plaintext of what came before has passed by when the next piece is asked for.
-            if after_mark and compressor.has_sections(self._settings) and _may_begin_a_section(piece):
+            if after_mark and self._with_sections and _may_begin_a_section(piece):
+                if len(self.cuts) == MOST_SECTIONS or self.plain.size - (self.cuts or [0])[-1] > LONGEST_SECTION:
+                    raise Broken("a deflate stream has too many sections, or too long ones")
                 self.cuts.append(self.plain.size)
                 self._context.spend(1)
-                if len(self.cuts) > MOST_SECTIONS:
-                    raise Broken("a deflate stream has too many sections")
             after_mark = marked
             self._read += len(piece)
             yield piece

@@ -66,26 +66,35 @@ def varint(value: int) -> bytes:
     return out + bytes([value])
 
 
-def crypt15(plain: bytes, rng: random.Random, root: bytes = ROOT_KEY, with_md5: bool = True) -> bytes:
-    """Return a crypt15 file around what is usually a zlib stream."""
+def crypt15(
+    plain: bytes, rng: random.Random, root: bytes = ROOT_KEY, with_md5: bool = True, features: int = 1
+) -> bytes:
+    """Return a crypt15 file around what is usually a zlib stream.
+
+    Args:
+        features: how many flags the header tells of the database; WhatsApp's have some 30, other files none.
+    """
     iv = rng.randbytes(16)
-    prefix = field(1, 1) + field(3, field(1, iv)) + field(4, field(1, b"2.26.1.2") + field(3, b"67") + field(6, 1))
+    info = field(1, b"2.26.1.2") + field(3, b"67") + b"".join(field(6 + n, 1) for n in range(features))
+    prefix = field(1, 1) + field(3, field(1, iv)) + field(4, info)
     key = hkdf(root, b"backup encryption", 32)
     return _sealed(varint(len(prefix)) + prefix, key, iv, plain, with_md5)
 
 
-def crypt14(plain: bytes, rng: random.Random, key: bytes, salt: bytes) -> bytes:
+def crypt14(plain: bytes, rng: random.Random, key: bytes, salt: bytes, version: int = 2) -> bytes:
     """Return a crypt14 file."""
     iv = rng.randbytes(16)
-    cipher = field(1, b"\0\1") + field(2, b"2") + field(3, salt) + field(4, rng.randbytes(16)) + field(5, iv)
-    prefix = field(1, 0) + field(2, cipher) + field(4, field(1, b"2.22.5.13") + field(3, b"67"))
+    cipher = field(1, b"\0\1") + field(2, b"%d" % version) + field(3, salt) + field(4, rng.randbytes(16))
+    cipher += field(5, iv)
+    # A writer of protobuf leaves out what is 0.
+    prefix = field(2, cipher) + field(4, field(1, b"2.22.5.13") + field(3, b"67"))
     return _sealed(varint(len(prefix)) + prefix, key, iv, plain, True)
 
 
-def crypt12(plain: bytes, rng: random.Random, key: bytes, salt: bytes) -> bytes:
+def crypt12(plain: bytes, rng: random.Random, key: bytes, salt: bytes, version: int = 2) -> bytes:
     """Return a crypt12 file."""
     iv = rng.randbytes(16)
-    return _sealed(b"\0\1\2" + salt + rng.randbytes(16) + iv, key, iv, plain, True) + b"--67"
+    return _sealed(b"\0\1" + bytes([version]) + salt + rng.randbytes(16) + iv, key, iv, plain, True) + b"--67"
 
 
 def _sealed(header: bytes, key: bytes, iv: bytes, plain: bytes, with_md5: bool) -> bytes:

@@ -78,9 +78,11 @@ def add_container_key(repository: Repository, kind: str, material: bytes) -> byt
     Raises:
         UsageError: it is no key of that kind.
     """
+    if kind == SIGNAL and parse_key(material) is not None:
+        raise UsageError("This is a key of WhatsApp.", "Add it as `whatsapp`, or give the key that Signal showed.")
     found = _parse(kind, material)
     if not found:
-        raise UsageError(f"This is no key of {kind} containers.", _EXPECTED.get(kind, f"Kinds are {', '.join(KINDS)}."))
+        raise UsageError(f"This is no key of {kind}.", _EXPECTED.get(kind, f"Kinds are {', '.join(KINDS)}."))
     ref = found[0].ref
     if ref not in {known.ref for known in list_container_keys(repository.log)}:
         append_record(repository, CONTAINER_KEY, encoding.encode(ContainerKeyBody(kind=kind, material=material)))

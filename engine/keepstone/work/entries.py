@@ -16,7 +16,7 @@ from keepstone.containers import HEAD, METADATA_LIMIT, Broken, Unwrapped, compan
 from keepstone.errors import SourceError
 from keepstone.history import tree
 from keepstone.history.ancestor import Ancestor
-from keepstone.history.container_keys import container_keys
+from keepstone.history.container_keys import SIGNAL, WHATSAPP, container_keys
 from keepstone.history.content import ContentWriter
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
@@ -27,7 +27,8 @@ from keepstone.work.tally import Tally
 
 LINKS_REMEMBERED = 200_000
 SMALLEST_CONTAINER = 512
-ENCRYPTED = frozenset(("crypt12", "crypt14", "crypt15", "signal", "signal-folder"))
+KEY_KINDS = {"crypt12": WHATSAPP, "crypt14": WHATSAPP, "crypt15": WHATSAPP, "signal": SIGNAL, "signal-folder": SIGNAL}
+"""The kind of key that opens an encrypted format."""
 RACY_NS = 50_000_000
 
 Databases = dict[bytes, tuple[bytes, int]]
@@ -59,7 +60,7 @@ class EntryReader:
         self._container_keys = container_keys(repository.log)
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
-        self._told_missing_key = False
+        self._told_missing: set[str] = set()
 
     def entry(
         self,
@@ -226,14 +227,17 @@ class EntryReader:
         return content
 
     def _tell_missing_key(self, path: bytes, unwrapped: Unwrapped) -> None:
-        """Say, once, that an encrypted container stays closed."""
-        if unwrapped.node is None and ENCRYPTED & unwrapped.report.formats.keys() and not self._told_missing_key:
-            self._told_missing_key = True
-            self._tally.notice(
-                f"An encrypted backup of messages is stored as it is ({unwrapped.report.reason}). "
-                "With its key (`keepstone container key add`) only what is new in it would be stored.",
-                path,
-            )
+        """Say, once for each kind of key, that an encrypted container stays closed."""
+        if unwrapped.node is not None:
+            return
+        for kind in sorted({KEY_KINDS[name] for name in unwrapped.report.formats if name in KEY_KINDS}):
+            if kind not in self._told_missing:
+                self._told_missing.add(kind)
+                self._tally.notice(
+                    f"An encrypted backup of messages is stored as it is ({unwrapped.report.reason}). With its key "
+                    f"(`keepstone container key add {kind}`) only what is new in it would be stored.",
+                    path,
+                )
 
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""

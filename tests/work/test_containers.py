@@ -122,7 +122,7 @@ def test_a_backup_folder_of_signal_costs_each_night_what_is_new_in_it(
         ]  # fmt: skip
         assert _kinds(place, store / name) == [recipe.PIECES]
     _round_trip(place, tmp_path)
-    assert max(costs[1:]) < costs[0] / 8
+    assert max(costs[1:]) < costs[0] / 16
 
 
 def test_the_database_beside_its_encrypted_form_costs_nothing(tmp_path: Path, place: Place) -> None:

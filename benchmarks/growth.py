@@ -39,6 +39,7 @@ ONLY = {
     "sms": Choice(("sms",), ("SMSBackupRestore",), ("DCIM",)),
     "media": Choice(("media",), ("Media", "DCIM")),
     "signal": Choice(("signal",), ("Signal",)),
+    "signal-folder": Choice(("signal-folder",), ("SignalBackups",)),
     "documents": Choice(("media", "documents"), ("Documents", "Download")),
 }
 
@@ -116,7 +117,10 @@ class Race:
         if subprocess.run(about, env=tool.environment, capture_output=True, check=False).returncode:
             print("This Keepstone knows no containers.")
             return
-        for kind, name in (("whatsapp", "encrypted_backup.key"), ("signal", "signal-passphrase.txt")):
+        given = [("whatsapp", "encrypted_backup.key"), ("signal", "signal-passphrase.txt")]
+        if "signal-folder" in self.phone.habits.parts:
+            given.append(("signal", "signal-recovery-key.txt"))
+        for kind, name in given:
             key = ["container", "key", "add", kind, "--key-file", str(self.phone.memory / name)]
             run([*tool.program, "-r", str(place), *key], tool.environment, self.base)
 

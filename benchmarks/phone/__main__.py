@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import PARTS, Habits, Pages, Phone, parse_size
+from . import MORE_PARTS, PARTS, Habits, Pages, Phone, parse_size
 
 
 def _arguments() -> argparse.Namespace:
@@ -38,8 +38,9 @@ def _habits(chosen: argparse.Namespace) -> Habits:
     size = parse_size(chosen.start_size)
     least, most = _span(chosen.messages)
     parts = tuple(name for name in chosen.parts.split(",") if name)
-    if unknown := set(parts) - set(PARTS):
-        raise ValueError(f"There is no part called {', '.join(sorted(unknown))}. There are {', '.join(PARTS)}.")
+    known = PARTS + MORE_PARTS
+    if unknown := set(parts) - set(known):
+        raise ValueError(f"There is no part called {', '.join(sorted(unknown))}. There are {', '.join(known)}.")
     return Habits(
         seed=chosen.seed,
         size=size,

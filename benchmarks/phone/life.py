@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import container, documents, media, signal
+from . import container, documents, media, signal, signal_folder
 from .calendar import BIRTH, DAY, clock, date, week
 from .media import CAMERA, PHOTO, VIDEO, VOICE, Kind
 from .people import People
@@ -22,6 +22,8 @@ from .sms import Messages
 from .whatsapp import MessageStore
 
 PARTS = ("crypt15", "media", "sms", "signal", "documents")
+MORE_PARTS = ("signal-folder",)
+"""Parts that are written only if they are asked for."""
 BYTES_PER_MESSAGE = 725
 """About what a message takes in the database with its indexes; only dates and media depend on it."""
 MEDIA_PER_MESSAGE = 25_000
@@ -171,6 +173,8 @@ class Phone:
             )
             signal.backup(path, habits.seed, self.people, self.sms.first, start, now, self.passphrase)
             _keep(path.parent, "*.backup", 2)
+        if "signal-folder" in habits.parts:
+            signal_folder.backup(self.folder / "SignalBackups", habits.seed, self.people, self.sms.first, start, now)
         if "documents" in habits.parts:
             for number, version in documents.due(habits.seed, self.day):
                 path = self.folder / "Documents" / f"Document {number + 1}.docx"
@@ -236,6 +240,8 @@ class Phone:
         (self.memory / "encrypted_backup.key").write_bytes(container.key_file(self.root_key))
         (self.memory / "root-key.txt").write_text(self.root_key.hex() + "\n")
         (self.memory / "signal-passphrase.txt").write_text(self.passphrase + "\n")
+        if "signal-folder" in habits.parts:
+            (self.memory / "signal-recovery-key.txt").write_text(signal_folder.recovery_key(habits.seed) + "\n")
         if habits.key_beside:
             (self.database.parent / "encrypted_backup.key").write_bytes(container.key_file(self.root_key))
         self._remember()

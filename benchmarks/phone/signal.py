@@ -12,6 +12,7 @@ import hmac
 import random
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +26,7 @@ from . import media
 from .calendar import DAY
 from .container import field, varint
 from .media import PHOTO
-from .people import People
+from .people import Contact, People
 
 ROUNDS = 250_000
 MAC = 10
@@ -124,20 +125,42 @@ def backup(path: Path, seed: int, people: People, first: int, today: int, now: i
     media.stamp(path, now)
 
 
-def _messages(out: Writer, seed: int, people: People, first: int, today: int) -> None:
-    number = attachments = 0
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; the size of its photo is 0 if it has none."""
+
+    time: int
+    contact: Contact
+    mine: bool
+    body: str
+    photo: int
+
+    @property
+    def label(self) -> str:
+        """What the bytes of the photo follow from."""
+        return f"signal/{self.time}"
+
+
+def messages(seed: int, people: People, first: int, today: int) -> Iterator[Message]:
+    """Yield all messages up to the end of a day, oldest first."""
     for start in range(first, today + 1, DAY):
         rng = random.Random(f"{seed}/signal/{start}")
         for time in sorted(start + rng.randrange(DAY) for _ in range(rng.randint(5, 60))):
-            number += 1
             contact = people.chat(rng).members[0]
             mine = rng.random() < 0.5
-            body, kind = contact.language.sentence(rng), 10485783 if mine else 10485780
-            out.insert("message", number, time, time + 400, contact.row, 1 if mine else contact.row, kind, body, 1)
-            if rng.random() < 0.03:
-                attachments += 1
-                size, label = PHOTO.size(rng), f"signal/{time}"
-                hashed = media.digest(media.content(seed, label, PHOTO, size))
-                out.insert("attachment", attachments, number, PHOTO.mime, size, hashed)
-                out.frame(field(4, field(1, attachments) + field(2, attachments) + field(3, size)))
-                out.stream(media.content(seed, label, PHOTO, size))
+            body = contact.language.sentence(rng)
+            yield Message(time, contact, mine, body, PHOTO.size(rng) if rng.random() < 0.03 else 0)
+
+
+def _messages(out: Writer, seed: int, people: People, first: int, today: int) -> None:
+    attachments = 0
+    for number, found in enumerate(messages(seed, people, first, today), 1):
+        row, kind = found.contact.row, 10485783 if found.mine else 10485780
+        sender = 1 if found.mine else row
+        out.insert("message", number, found.time, found.time + 400, row, sender, kind, found.body, 1)
+        if found.photo:
+            attachments += 1
+            hashed = media.digest(media.content(seed, found.label, PHOTO, found.photo))
+            out.insert("attachment", attachments, number, PHOTO.mime, found.photo, hashed)
+            out.frame(field(4, field(1, attachments) + field(2, attachments) + field(3, found.photo)))
+            out.stream(media.content(seed, found.label, PHOTO, found.photo))

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containers import writers
-from keepstone.containers import Budget, Keys, MemorySource, Node, Unwrapped, compressor, unwrap
+from keepstone.containers import Budget, Concat, Deflate, Keys, MemorySource, Node, Unwrapped, compressor, unwrap
 
 KEYS = Keys()
 
@@ -207,3 +207,59 @@ def test_what_the_ancestor_writes_is_reproduced(tool: str, level: int, tmp_path:
             )
             if len(done.stdout) > 200:
                 assert plain in unwrapped(done.stdout)[1]
+
+
+# Sections ---------------------------------------------------------------------------------------------------
+
+MARK = b"\0\0\xff\xff"
+
+
+def flushed(parts: list[bytes], how: int = zlib.Z_FULL_FLUSH) -> bytes:
+    """Return a gzip file whose writer flushed after each part."""
+    encoder = zlib.compressobj(6, zlib.DEFLATED, -15)
+    body = b"".join(encoder.compress(part) + encoder.flush(how) for part in parts) + encoder.flush()
+    return b"\x1f\x8b\x08" + bytes(7) + body + bytes(8)
+
+
+def sections(node: Node) -> tuple[int, ...]:
+    assert isinstance(node, Concat)
+    stream = node.parts[1]
+    assert isinstance(stream, Deflate)
+    return stream.sections
+
+
+@given(st.lists(st.integers(0, 20_000), min_size=1, max_size=30), st.integers(0, 2**32))
+def test_a_stream_that_was_flushed_is_its_content_and_itself_again(sizes: list[int], seed: int) -> None:
+    rng = random.Random(seed)
+    parts = [rng.randbytes(100), *(writers.content(rng, size) for size in sizes)]
+    _, contents, _ = unwrapped(flushed(parts))
+    assert contents == [b"".join(parts)]
+
+
+def test_its_sections_are_where_it_was_flushed() -> None:
+    rng = random.Random(1)
+    sizes = [1, 300_000, 17, 64 * 1024, 64 * 1024, 2]
+    assert sections(unwrapped(flushed([writers.content(rng, size) for size in sizes]))[0]) == tuple(sizes)
+
+
+@pytest.mark.parametrize("gap", [3, 20, 200, 65_600])
+def test_a_mark_that_stands_there_by_chance_is_no_section(gap: int) -> None:
+    rng = random.Random(gap)
+    plain = b"".join(rng.randbytes(gap) + MARK for _ in range(100))
+    node, contents, _ = unwrapped(writers.gzip_of(plain, 6))
+    assert sections(node) == ()
+    assert contents[0] == plain
+
+
+def test_a_flush_that_keeps_the_dictionary_leaves_the_stream_as_it_is() -> None:
+    rng = random.Random(2)
+    data = flushed([writers.text(rng, 5_000) for _ in range(5)], zlib.Z_SYNC_FLUSH)
+    assert unwrap(MemorySource(data), KEYS).node is None
+
+
+def test_padding_after_a_stream_is_a_leaf_of_its_own() -> None:
+    plain = writers.text(random.Random(3), 5000)
+    data = writers.gzip_of(plain)
+    for length in (5, 300, 100_000):
+        _, contents, _ = unwrapped(data + bytes(length))
+        assert contents == [plain, *([bytes(length)] if length > 256 else [])]

@@ -133,3 +133,41 @@ def test_rare_settings_are_left_to_zlib() -> None:
     data = writers.text(random.Random(5), 50_000)
     out = encoded(compressor.compressor(DeflateSettings(0, 6, -12, 5, 1)), data)
     assert zlib.decompress(out, -12) == data
+
+
+def sections_of(rng: random.Random, count: int) -> list[bytes]:
+    return [writers.content(rng, rng.choice((0, 0, 1, 2, 3, 50, 4000, 30_000))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("memory", [8, 9])
+@pytest.mark.parametrize("level", range(1, 10))
+def test_a_section_is_what_a_full_flush_of_zlib_gives(level: int, memory: int) -> None:
+    if not is_real_zlib():
+        pytest.skip("this Python's zlib compresses otherwise")
+    rng = random.Random(level * 10 + memory)
+    parts = [*sections_of(rng, 12), writers.content(rng, 200_000), b"", b"the end"]
+    theirs = zlib.compressobj(level, zlib.DEFLATED, -15, memory)
+    expected = b"".join(theirs.compress(part) + theirs.flush(zlib.Z_FULL_FLUSH) for part in parts if part)
+    cuts = [sum(map(len, parts[: at + 1])) for at, part in enumerate(parts) if part]
+    ours = transforms.deflate(DeflateSettings(0, level, -15, memory, 0), iter(parts), cuts)
+    assert b"".join(ours) == expected + theirs.flush()
+
+
+@pytest.mark.skipif(not compressor.COMPILED, reason="the compiled encoders are not built")
+def test_compiled_and_plain_sections_agree() -> None:
+    from keepstone.containers import _deflate
+
+    rng = random.Random(6)
+    for data in (b"", b"x", *sections_of(rng, 10)):
+        both = []
+        for kind in (_deflate.Encoder, oracle.Encoder):
+            encoder = kind(0, 6, 8)
+            both.append(encoder.compress(data) + encoder.cut())
+        assert both[0] == both[1]
+        assert both[0].endswith(b"\0\0\xff\xff")
+        assert zlib.decompressobj(-15).decompress(both[0]) == data
+
+
+def test_an_empty_section_is_an_empty_block() -> None:
+    for encoder in (compressor.compressor(DeflateSettings(0, 6, -15, 8, 0)), oracle.Encoder(0, 6, 8)):
+        assert encoder.cut() == transforms.EMPTY_SECTION

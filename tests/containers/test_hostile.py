@@ -17,9 +17,13 @@ from pathlib import Path
 import pytest
 
 from containers import writers
-from keepstone.containers import Budget, Keys, MemorySource, SignalKey, parse_key, unwrap
+from keepstone.containers import Budget, Keys, MemorySource, SignalKey, SignalRecoveryKey, parse_key, transforms, unwrap
 
-KEYS = Keys(whatsapp=parse_key(writers.ROOT_KEY.hex().encode()) or (), signal=(SignalKey(writers.DIGITS.encode()),))
+KEYS = Keys(
+    whatsapp=parse_key(writers.ROOT_KEY.hex().encode()) or (),
+    signal=(SignalKey(writers.DIGITS.encode()),),
+    recovery=(SignalRecoveryKey(writers.RECOVERY_KEY.encode()),),
+)
 SEED = 20261123
 
 
@@ -35,6 +39,7 @@ def specimens(rng: random.Random) -> list[bytes]:
         writers.sms_xml(rng, [noise, archive]),
         writers.crypt15(writers.zlib_of(archive), rng),
         writers.signal_backup(rng, 20, [noise, rng.randbytes(5000)]),
+        writers.signal_gzip(writers.signal_plain(writers.signal_frames(30)), flushed=True),
     ]
 
 
@@ -69,12 +74,29 @@ def mutate(rng: random.Random, data: bytes) -> bytes:
     return bytes(out)
 
 
-@pytest.mark.parametrize("kind", range(7))
+@pytest.mark.parametrize("kind", range(8))
 def test_mutations_never_raise_and_never_change_a_byte(kind: int) -> None:
     rng = random.Random(SEED)
     data = specimens(rng)[kind]
     for _ in range(150):
         check(mutate(rng, data))
+
+
+def test_mutations_of_a_backup_folder_never_raise_and_never_change_a_byte() -> None:
+    rng = random.Random(SEED)
+    data, metadata = writers.signal_night(rng, 30), writers.signal_metadata(rng)
+    for _ in range(150):
+        for main, beside in ((mutate(rng, data), metadata), (data, mutate(rng, metadata))):
+            node = unwrap(MemorySource(main), KEYS, companion=beside).node
+            if node is not None:
+                assert writers.rebuilt(node, writers.read_leaves(node, main, KEYS), KEYS) == main
+
+
+def test_a_stream_of_very_many_sections_is_given_up() -> None:
+    data = b"\x1f\x8b\x08" + bytes(7) + transforms.EMPTY_SECTION * 300_000 + b"\3\0" + bytes(8)
+    began = time.process_time()
+    assert unwrap(MemorySource(data), KEYS).node is None
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.slow
@@ -88,7 +110,7 @@ def test_a_hundred_thousand_mutations_never_raise_hang_or_grow() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 512 * 1024
 
 
-@pytest.mark.parametrize("kind", range(7))
+@pytest.mark.parametrize("kind", range(8))
 def test_every_truncation_is_kept_as_it_is(kind: int) -> None:
     data = specimens(random.Random(SEED))[kind]
     for end in (*range(0, 200, 7), *range(200, len(data), len(data) // 40 + 1), len(data) - 1):

@@ -73,3 +73,26 @@ def test_the_key_derivation_never_changes() -> None:
     aes, mac = derive_signal(b"123456789012345678901234567890", bytes(32))
     assert aes.hex() == "7ba9f698b2d6e5084bd38c4818260892dffcde2a5222b0808f9006887a461c42"
     assert mac.hex() == "3a453530cfcb4b4dce4f56e2a8040c678fa986bf45fe27c3c932c3639e6af44e"
+
+
+def test_deriving_the_key_does_not_count_as_time_a_container_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        seconds = 0.0
+
+        def now_ns(self) -> int:
+            return 0
+
+        def monotonic(self) -> float:
+            return self.seconds
+
+    clock, honest = Clock(), Keys.signal_pair
+
+    def slowly(self: Keys, ref: bytes, salt: bytes) -> tuple[bytes, bytes]:
+        if not self._derived:
+            clock.seconds += 30  # A small computer, and other programs on it.
+        return honest(self, ref, salt)
+
+    monkeypatch.setattr(Keys, "signal_pair", slowly)
+    data, _ = backup(5)
+    keys = Keys(signal=KEYS.signal)
+    assert unwrap(MemorySource(data), keys, clock=clock).node is not None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from containers import writers
 from keepstone.containers import AesGcm, Concat, Keys, MemorySource, parse_key, recognise, unwrap
@@ -15,8 +18,8 @@ SALT, AES = bytes(range(32, 64)), bytes(range(64, 96))
 ROOT = Keys(whatsapp=parse_key(writers.ROOT_KEY.hex().encode()) or ())
 
 
-def old_key_file() -> bytes:
-    body = b"\0\1\2" + SALT + bytes(16) + bytes(32) + bytes(16) + AES
+def old_key_file(salt: bytes = SALT, aes: bytes = AES) -> bytes:
+    body = b"\0\1\2" + salt + bytes(16) + bytes(32) + bytes(16) + aes
     return bytes.fromhex("aced0005757200025b42acf317f8060854e00200007870") + len(body).to_bytes(4, "big") + body
 
 
@@ -78,6 +81,63 @@ def test_a_payload_of_another_kind_is_decrypted_as_it_is() -> None:
     result = unwrap(MemorySource(data), ROOT)
     assert result.node is not None
     assert writers.read_leaves(result.node, data, ROOT) == [b'{"sticker": 1}' * 100]
+
+
+@pytest.mark.parametrize("features", [0, 1, 30, 40, 100, 1_000])
+def test_a_header_may_be_short_or_long(features: int) -> None:
+    rng = random.Random(features)
+    data = writers.crypt15(writers.zlib_of(writers.text(rng, 3_000)), rng, features=features)
+    assert recognise(data[:4096])
+    assert unwrap(MemorySource(data), ROOT).node is not None
+
+
+WEBP = b"RIFF\x10\x27\0\0WEBPVP8 " + bytes(range(256)) * 40
+
+
+@pytest.mark.parametrize("with_md5", [True, False])
+@pytest.mark.parametrize(
+    "name", ["wa.db", "chatsettingsbackup.db", "backup_settings.json", "stickers.zip", "wallpaper.webp"]
+)
+def test_every_file_beside_the_database_is_unwrapped(name: str, with_md5: bool) -> None:
+    rng = random.Random(name)
+    inside = {
+        "wa.db": writers.zlib_of(b"SQLite format 3\0" + writers.text(rng, 40_000), 1),
+        "chatsettingsbackup.db": b"SQLite format 3\0" + writers.text(rng, 40_000),
+        "backup_settings.json": b'{"theme": "dark"}' * 40,
+        "stickers.zip": writers.zip_of({"one.webp": WEBP, "two.webp": WEBP[::-1]}, zipfile.ZIP_STORED),
+        "wallpaper.webp": WEBP,
+    }[name]
+    data = writers.crypt15(inside, rng, with_md5=with_md5, features=0)
+    result = unwrap(MemorySource(data), ROOT)
+    assert result.node is not None, result.report
+    contents = writers.read_leaves(result.node, data, ROOT)
+    assert writers.rebuilt(result.node, contents, ROOT) == data
+    expected = {"wa.db": zlib.decompress(inside) if name == "wa.db" else b"", "stickers.zip": WEBP}.get(name, inside)
+    assert expected in contents
+
+
+def test_each_file_is_opened_by_the_key_of_its_own_registration() -> None:
+    rng = random.Random(8)
+    salts, secrets = [rng.randbytes(32) for _ in range(3)], [rng.randbytes(32) for _ in range(3)]
+    given = [parse_key(old_key_file(salt, aes)) or () for salt, aes in zip(salts, secrets, strict=True)]
+    keys = Keys(whatsapp=tuple(key for found in given for key in found))
+    plain = writers.text(rng, 20_000)
+    for version, (salt, aes) in enumerate(zip(salts, secrets, strict=True), 1):
+        for data in (
+            writers.crypt14(writers.zlib_of(plain), rng, aes, salt, version),
+            writers.crypt12(writers.zlib_of(plain), rng, aes, salt, version),
+        ):
+            result = unwrap(MemorySource(data), keys)
+            assert result.node is not None
+            assert writers.read_leaves(result.node, data, keys) == [plain]
+            others = Keys(whatsapp=tuple(key for key in keys.whatsapp if key.aes != aes))
+            assert unwrap(MemorySource(data), others).node is None
+
+
+def test_a_file_of_the_cloud_is_no_container() -> None:
+    """`.mcrypt1` has no header: nothing tells that it is one."""
+    rng = random.Random(9)
+    assert not any(recognise(AESGCM(bytes(32)).encrypt(bytes(16), rng.randbytes(5_000), None)) for _ in range(50))
 
 
 def test_two_backups_of_one_database_have_the_same_plaintext() -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import hmac
 import io
+import math
 import random
 import string
 import struct
@@ -18,12 +19,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keepstone.containers import Keys, MemorySource, Node, leaves, rebuild
-from keepstone.containers.keys import derive_signal, hkdf
+from keepstone.containers.keys import derive_archive, derive_signal, hkdf, open_backup_id
 
 WORDS = tuple(string.ascii_lowercase[at : at + 1 + at % 7] for at in range(26))
 
 ROOT_KEY = bytes(range(32))
 DIGITS = "123456789012345678901234567890"
+RECOVERY_KEY = "0o1l" + "keepstone7" * 6
+BACKUP_ID = bytes(range(16, 32))
 
 
 def text(rng: random.Random, size: int) -> bytes:
@@ -63,26 +66,35 @@ def varint(value: int) -> bytes:
     return out + bytes([value])
 
 
-def crypt15(plain: bytes, rng: random.Random, root: bytes = ROOT_KEY, with_md5: bool = True) -> bytes:
-    """Return a crypt15 file around what is usually a zlib stream."""
+def crypt15(
+    plain: bytes, rng: random.Random, root: bytes = ROOT_KEY, with_md5: bool = True, features: int = 1
+) -> bytes:
+    """Return a crypt15 file around what is usually a zlib stream.
+
+    Args:
+        features: how many flags the header tells of the database; WhatsApp's have some 30, other files none.
+    """
     iv = rng.randbytes(16)
-    prefix = field(1, 1) + field(3, field(1, iv)) + field(4, field(1, b"2.26.1.2") + field(3, b"67") + field(6, 1))
+    info = field(1, b"2.26.1.2") + field(3, b"67") + b"".join(field(6 + n, 1) for n in range(features))
+    prefix = field(1, 1) + field(3, field(1, iv)) + field(4, info)
     key = hkdf(root, b"backup encryption", 32)
     return _sealed(varint(len(prefix)) + prefix, key, iv, plain, with_md5)
 
 
-def crypt14(plain: bytes, rng: random.Random, key: bytes, salt: bytes) -> bytes:
+def crypt14(plain: bytes, rng: random.Random, key: bytes, salt: bytes, version: int = 2) -> bytes:
     """Return a crypt14 file."""
     iv = rng.randbytes(16)
-    cipher = field(1, b"\0\1") + field(2, b"2") + field(3, salt) + field(4, rng.randbytes(16)) + field(5, iv)
-    prefix = field(1, 0) + field(2, cipher) + field(4, field(1, b"2.22.5.13") + field(3, b"67"))
+    cipher = field(1, b"\0\1") + field(2, b"%d" % version) + field(3, salt) + field(4, rng.randbytes(16))
+    cipher += field(5, iv)
+    # A writer of protobuf leaves out what is 0.
+    prefix = field(2, cipher) + field(4, field(1, b"2.22.5.13") + field(3, b"67"))
     return _sealed(varint(len(prefix)) + prefix, key, iv, plain, True)
 
 
-def crypt12(plain: bytes, rng: random.Random, key: bytes, salt: bytes) -> bytes:
+def crypt12(plain: bytes, rng: random.Random, key: bytes, salt: bytes, version: int = 2) -> bytes:
     """Return a crypt12 file."""
     iv = rng.randbytes(16)
-    return _sealed(b"\0\1\2" + salt + rng.randbytes(16) + iv, key, iv, plain, True) + b"--67"
+    return _sealed(b"\0\1" + bytes([version]) + salt + rng.randbytes(16) + iv, key, iv, plain, True) + b"--67"
 
 
 def _sealed(header: bytes, key: bytes, iv: bytes, plain: bytes, with_md5: bool) -> bytes:
@@ -127,6 +139,93 @@ def signal_backup(rng: random.Random, frames: int, blobs: list[bytes], version: 
             out.extend(body + hmac.digest(mac, used + body, "sha256")[:10])
     write(field(6, 1))
     return bytes(out)
+
+
+FRAME_ACCOUNT, FRAME_RECIPIENT, FRAME_CHAT, FRAME_CHAT_ITEM = 1, 2, 3, 4
+
+
+def signal_frames(messages: int, night: int = 0, contacts: int = 40) -> list[tuple[int, bytes]]:
+    """Return the frames of a night, each with its kind. Later nights have the same messages, and more."""
+    rng = random.Random(f"signal {contacts}")
+    frames = [(FRAME_ACCOUNT, field(1, rng.randbytes(32)) + field(9, text(rng, 300)))]
+    for number in range(contacts):
+        contact = field(1, rng.randbytes(16)) + field(3, rng.randrange(10**12)) + field(10, text(rng, 20))
+        frames.append((FRAME_RECIPIENT, field(1, number) + field(2, contact)))
+    frames += [(FRAME_CHAT, field(1, number) + field(2, number)) for number in range(contacts)]
+    for number in range(messages):
+        time = 1_700_000_000_000 + number * 40_000 + rng.randrange(30_000)
+        body = field(11, field(2, field(1, text(rng, rng.randrange(5, 120)))))
+        read = field(8, field(1, time + 900) + field(3, int(number < messages - 20 - night)))
+        frames.append((FRAME_CHAT_ITEM, field(1, rng.randrange(contacts)) + field(3, time) + read + body))
+    return frames
+
+
+def signal_plain(frames: list[tuple[int, bytes]], night: int = 0) -> list[tuple[int, bytes]]:
+    """Return what is compressed: the header and the frames, each behind its length. The header's kind is 0."""
+    header = field(1, 1) + field(2, 1_760_000_000_000 + night * 86_400_000) + field(3, bytes(range(32)))
+    framed = [(0, header), *((kind, field(kind, frame)) for kind, frame in frames)]
+    return [(kind, varint(len(data)) + data) for kind, data in framed]
+
+
+def signal_gzip(plain: list[tuple[int, bytes]], flushed: bool) -> bytes:
+    """Return it compressed and padded with zeros, as it stands in `main`.
+
+    Args:
+        flushed: as newer versions do it, with a full flush after the header, the account, each recipient, and then
+            after every few kilobytes of messages.
+    """
+    encoder = zlib.compressobj(6, zlib.DEFLATED, -15)
+    out = bytearray(b"\x1f\x8b\x08" + bytes(7))
+    region, in_section, sum_, size = -1, 0, 0, 0
+    for kind, data in plain:
+        sum_, size = zlib.crc32(data, sum_), size + len(data)
+        if flushed and kind == FRAME_CHAT_ITEM and region < 0:
+            out += encoder.flush(zlib.Z_FULL_FLUSH) if in_section else b""
+            region = in_section = 0
+        while data:
+            limit = max(8192, int(36.95 * region**0.5)) if flushed and region >= 0 else len(data) + in_section
+            part = data[: limit - in_section]
+            out += encoder.compress(part)
+            in_section += len(part)
+            data = data[len(part) :]
+            region += len(part) if region >= 0 else 0
+            if flushed and (in_section == limit if region >= 0 else kind in (0, FRAME_ACCOUNT, FRAME_RECIPIENT)):
+                out += encoder.flush(zlib.Z_FULL_FLUSH)
+                in_section = 0
+    out += encoder.flush() + struct.pack("<II", sum_, size & 0xFFFFFFFF)
+    return bytes(out.ljust(max(541, int(1.05 ** math.ceil(math.log(len(out), 1.05)))), b"\0"))
+
+
+def signal_main(body: bytes, rng: random.Random, backup_id: bytes = BACKUP_ID) -> bytes:
+    """Return a `main` around what is usually gzip and zeros."""
+    aes, mac = derive_archive(RECOVERY_KEY.encode(), backup_id)
+    return _cbc(aes, mac, body, rng)
+
+
+def signal_night(rng: random.Random, messages: int, night: int = 0, flushed: bool = True) -> bytes:
+    """Return the `main` of one night."""
+    plain = signal_plain(signal_frames(messages, night), night)
+    return signal_main(signal_gzip(plain, flushed), rng)
+
+
+def signal_metadata(rng: random.Random, backup_id: bytes = BACKUP_ID) -> bytes:
+    """Return the `metadata` beside it. Encrypting and decrypting the id are the same."""
+    iv = rng.randbytes(12)
+    return field(1, 1) + field(2, field(1, iv) + field(2, open_backup_id(RECOVERY_KEY.encode(), iv, backup_id)))
+
+
+def signal_media(rng: random.Random, data: bytes) -> tuple[str, bytes]:
+    """Return the name and the bytes of a file of the media store."""
+    key = rng.randbytes(64)
+    name = hashlib.sha256(hashlib.sha256(data).digest() + key).hexdigest()
+    return f"files/{name[:2]}/{name}", _cbc(key[:32], key[32:], data, rng)
+
+
+def _cbc(aes: bytes, mac: bytes, plain: bytes, rng: random.Random) -> bytes:
+    iv, padding = rng.randbytes(16), 16 - len(plain) % 16
+    encryptor = Cipher(algorithms.AES(aes), modes.CBC(iv)).encryptor()
+    body = iv + encryptor.update(plain + bytes([padding]) * padding) + encryptor.finalize()
+    return body + hmac.digest(mac, body, "sha256")
 
 
 # SMS --------------------------------------------------------------------------------------------------------

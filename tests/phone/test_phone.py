@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
+from keepstone.containers import Keys, MemorySource, SignalArchive, leaves, parse_recovery_key, unwrap
+
 SMALL = Habits(seed=7, size=2_000_000, media=3_000_000, least=60, most=120, vacuum=(2, 2), key_beside=True)
 
 
@@ -332,3 +334,25 @@ def test_tables_and_indexes_are_those_of_a_real_phone() -> None:
             assert ours.execute(keys, name).fetchall() == real.execute(keys, name).fetchall(), name
     real.close()
     ours.close()
+
+
+def test_a_backup_folder_of_signal_opens_with_the_recovery_key(tmp_path: Path) -> None:
+    lived = Phone(tmp_path / "phone", Habits(seed=7, size=300_000, least=5, most=9, parts=("signal-folder",)))
+    lived.live(3)
+    nights = sorted((lived.folder / "SignalBackups").glob("signal-backup-*"))
+    assert len(nights) == 2
+    recovery = parse_recovery_key((lived.memory / "signal-recovery-key.txt").read_text())
+    assert recovery is not None
+    keys_at_hand = Keys(recovery=(recovery,))
+    stored = {path.name for path in (lived.folder / "SignalBackups" / "files").rglob("*") if path.is_file()}
+    opened = []
+    for night in nights:
+        main = MemorySource((night / "main").read_bytes())
+        node = unwrap(main, keys_at_hand, companion=(night / "metadata").read_bytes()).node
+        assert isinstance(node, SignalArchive)
+        frames = next(leaves(node, main, keys_at_hand)).pieces
+        opened.append(b"".join(frames))
+        listed = (night / "files").read_bytes()
+        assert {listed[at + 3 : at + 67].decode() for at in range(0, len(listed), 67)} <= stored
+    assert len(opened[0]) < len(opened[1])
+    assert stored

@@ -8,6 +8,7 @@ It restores files, folders and symbolic links of a snapshot (the newest by defau
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 import struct
 import sys
@@ -15,6 +16,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -123,6 +126,35 @@ def open_keyslot(data: bytes, password: str | None, digits: bytes | None) -> byt
     (n,) = struct.unpack_from("<H", plaintext)
     master: bytes = record(plaintext[2 : 2 + n])["m"]
     return master
+
+
+def hkdf(key: bytes, info: bytes, length: int) -> bytes:
+    return HKDF(SHA256(), length, salt=bytes(32), info=info).derive(key)
+
+
+def deflated(inner: bytes, settings: list[int], sections: bytes) -> bytes:
+    level, *others = settings
+    deflate = zlib.compressobj(level, zlib.DEFLATED, *others)
+    out, at = [], 0
+    for (length,) in struct.iter_unpack("<I", sections):
+        # zlib itself says nothing twice, so an empty section is written by hand.
+        flushed = deflate.compress(inner[at : at + length]) + deflate.flush(zlib.Z_FULL_FLUSH)
+        out.append(flushed if length else b"\0\0\0\xff\xff")
+        at += length
+    need(at <= len(inner), "the sections of a stream")
+    out += [deflate.compress(inner[start : start + 65536]) for start in range(at, len(inner), 65536)]
+    return b"".join([*out, deflate.flush()])
+
+
+def container_keys(k: str, m: bytes, **_: Any) -> list[tuple[str, bytes]]:
+    """Return the keys that were given, each with what it is for."""
+    text = b"".join(m.split()).lower()
+    if k == "signal":
+        return [("signal", text), ("signal recovery", text.replace(b"#", b"o").replace(b"=", b"0"))]
+    if len(m) == 158:
+        return [("aes", m[-32:])]
+    root = m[-32:] if len(m) == 59 else bytes.fromhex(text.decode())
+    return [("aes", hkdf(root, b"backup encryption", 32)), ("aes", root)]
 
 
 class Pack:
@@ -304,11 +336,13 @@ class Repository:
         if kind == 4:
             return self.expression(record(self.expression(rest[0])))
         inner = self.expression(rest.pop())
-        if kind == 16:
+        if kind in (16, 20):
             need(rest[0] == 0, f"encoder {rest[0]}, which this reader does not have,")
-            deflate = zlib.compressobj(rest[1], zlib.DEFLATED, *rest[2:])
-            fed = [deflate.compress(inner[at : at + 65536]) for at in range(0, len(inner), 65536)]
-            return b"".join([*fed, deflate.flush()])
+            return deflated(inner, rest[1:5], rest[5] if kind == 20 else b"")
+        if kind == 19:
+            return self.signal_backup(inner, *rest)
+        if kind == 21:
+            return self.signal_main(inner, *rest)
         if kind == 17:
             ref, iv, aad, tag = rest
             sealed = AESGCM(self.container_key(ref)).encrypt(iv, inner, aad or None)
@@ -318,19 +352,41 @@ class Repository:
         text = (base64.urlsafe_b64encode if alphabet else base64.b64encode)(inner)
         return end.join(text[at : at + line] for at in range(0, len(text), line)) if line else text
 
+    def signal_backup(self, inner: bytes, ref: bytes, salt: bytes, iv: bytes, version: int) -> bytes:
+        digits = self.container_key(ref)
+        h = sha512(salt + digits + digits).digest()
+        for _ in range(249_999):
+            h = sha512(h + digits).digest()
+        keys = hkdf(h[:32], b"Backup Export", 64)
+        (counter,) = struct.unpack_from(">I", iv)
+        out, at = [], 0
+        while at < len(inner):
+            (n,) = struct.unpack_from(">I", inner, at)
+            n, is_blob = n & 0x7FFFFFFF, n >> 31
+            data, size = inner[at + 4 : at + 4 + n], struct.pack(">I", n + 10)
+            need(len(data) == n, "a record of Signal")
+            block = struct.pack(">I", counter) + iv[4:]
+            counter, at = (counter + 1) % (1 << 32), at + 4 + n
+            covered = size if version and not is_blob else b""
+            body = Cipher(algorithms.AES(keys[:32]), modes.CTR(block)).encryptor().update(covered + data)
+            mac = hmac.digest(keys[32:], (block if is_blob else b"") + body, "sha256")[:10]
+            out.append((b"" if is_blob or version else size) + body + mac)
+        return b"".join(out)
+
+    def signal_main(self, inner: bytes, ref: bytes, backup_id: bytes, iv: bytes) -> bytes:
+        backup_key = hkdf(self.container_key(ref), b"20240801_SIGNAL_BACKUP_KEY", 32)
+        keys = hkdf(backup_key, b"20241007_SIGNAL_BACKUP_ENCRYPT_MESSAGE_BACKUP:" + backup_id, 64)
+        padding = 16 - len(inner) % 16
+        encryptor = Cipher(algorithms.AES(keys[32:]), modes.CBC(iv)).encryptor()
+        sealed = iv + encryptor.update(inner + bytes([padding]) * padding)
+        return sealed + hmac.digest(keys[:32], sealed, "sha256")
+
     def container_key(self, ref: bytes) -> bytes:
         for entry in self.records:
             if entry["k"] != "container-key":
                 continue
-            given: bytes = record(entry["b"])["m"]
-            if len(given) == 158:
-                keys = [given[-32:]]
-            else:
-                root = given[-32:] if len(given) == 59 else bytes.fromhex(given.decode())
-                hkdf = HKDF(SHA256(), 32, salt=bytes(32), info=b"backup encryption")
-                keys = [hkdf.derive(root), root]
-            for key in keys:
-                if derive(key, "container key aes")[:16] == ref:
+            for purpose, key in container_keys(**record(entry["b"])):
+                if derive(key, f"container key {purpose}")[:16] == ref:
                     return key
         raise FormatError(f"the container key {ref.hex()} is not there")
 

@@ -212,6 +212,24 @@ def test_inserting_into_a_large_file_costs_what_was_inserted(tmp_path: Path) -> 
     assert place.backup([source]).stored_bytes < 1_000_000
 
 
+def test_a_dump_in_a_folder_of_its_own_costs_what_differs_from_yesterdays(tmp_path: Path) -> None:
+    place = Place(tmp_path).init()
+    source = tmp_path / "source"
+    dump = bytearray(words(1, 600_000))
+    costs = []
+    for day in range(1, 4):
+        folder = source / f"dump-2026-11-0{day}"
+        folder.mkdir(parents=True)
+        for at in range(1_000, len(dump), 5_000):  # Something in every chunk.
+            dump[at : at + 4] = b"%4d" % (day + at % 997)
+        (folder / "all.txt").write_bytes(dump)
+        (folder / f"notes {day}.txt").write_bytes(b"in another file")
+        costs.append(place.backup([source]).stored_bytes)
+    assert max(costs[1:]) < costs[0] / 6
+    place.restore(tmp_path / "out", source)
+    assert picture(tmp_path / "out") == picture(source)
+
+
 def test_a_huge_recipe_is_shared_between_versions(tmp_path: Path) -> None:
     """A file of many chunks: its list of chunks is itself cut, and the unchanged part is stored once."""
     source = tmp_path / "source"

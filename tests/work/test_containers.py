@@ -98,6 +98,33 @@ def test_an_encrypted_database_costs_each_day_what_is_new_in_it(tmp_path: Path, 
     assert max(costs[1:]) < costs[0] / 20
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_backup_folder_of_signal_costs_each_night_what_is_new_in_it(
+    tmp_path: Path, place: Place, flushed: bool
+) -> None:
+    _add_key(place, "signal", writers.RECOVERY_KEY.encode())
+    store, rng = tmp_path / "source" / "SignalBackups", random.Random(1)
+    costs = []
+    for night in range(4):
+        folder = store / f"signal-backup-2026-11-{night + 1:02}-02-00-00"
+        folder.mkdir(parents=True)
+        (folder / "main").write_bytes(writers.signal_night(rng, 20_000 + 40 * night, night, flushed))
+        (folder / "metadata").write_bytes(writers.signal_metadata(rng))
+        name, media = writers.signal_media(rng, noise(night, 9_000))
+        (folder / "files").write_bytes(writers.varint(66) + writers.field(1, name[-64:].encode()))
+        (store / name).parent.mkdir(parents=True)
+        (store / name).write_bytes(media)
+        costs.append(place.backup([tmp_path / "source"]).stored_bytes)
+        kinds = _kinds(place, folder / "main")
+        assert kinds[:4] == [
+            expression.SIGNAL_ARCHIVE, expression.CONCAT, expression.LITERAL,
+            expression.DEFLATE_SECTIONS if flushed else expression.DEFLATE,
+        ]  # fmt: skip
+        assert _kinds(place, store / name) == [recipe.PIECES]
+    _round_trip(place, tmp_path)
+    assert max(costs[1:]) < costs[0] / 16
+
+
 def test_the_database_beside_its_encrypted_form_costs_nothing(tmp_path: Path, place: Place) -> None:
     _add_key(place, "whatsapp", writers.ROOT_KEY.hex().encode())
     plain = _database(tmp_path / "source" / "msgstore.db", 5_000)
@@ -186,8 +213,8 @@ def test_a_container_that_changes_while_it_is_read_is_stored_as_it_is(
 
     honest, calls = entries.unwrap, []
 
-    def interfering(*arguments: object) -> object:
-        found = honest(*arguments)  # type: ignore[arg-type]  # passed on
+    def interfering(*arguments: object, **named: object) -> object:
+        found = honest(*arguments, **named)  # type: ignore[arg-type]  # passed on
         calls.append(1)
         if len(calls) == 1:
             file.write_bytes(writers.zip_of({"a": words(2, 50_000)}))
@@ -269,6 +296,11 @@ class _Nothing:
         [17, b"", b"", b"", b"", [3, b""]],
         [18, 0, 0, b""],
         [19, b"", b"", b""],
+        [20, 0, 6, -15, 8, 0, [3, b""]],
+        [20, 0, 6, -15, 8, 0, b"123", [3, b""]],
+        [20, 1, 6, -15, 0, 0, b"\1\0\0\0", [3, b"x"]],
+        [20, 0, 6, 15, 8, 0, b"\1\0\0\0", [3, b"x"]],
+        [21, b"", b"", [3, b""]],
     ],
     ids=str,
 )

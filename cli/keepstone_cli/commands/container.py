@@ -41,16 +41,16 @@ def list_(settings: Settings) -> None:
 
 @key.command("add")
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option("--key-file", "file", metavar="FILE", help="The key's file, or a file with its digits as text.")
+@click.option("--key-file", "file", metavar="FILE", help="The key's file, or a file with its characters as text.")
 @click.pass_obj
 def add(settings: Settings, kind: str, file: str | None) -> None:
     """Keep a container key, sealed in the repository.
 
-    For whatsapp that is the 64-digit key, or the phone's file encrypted_backup.key or key; for signal the 30 digits
-    of a backup's passphrase. Without --key-file the digits are asked for.
+    For whatsapp that is the 64-digit key, or the phone's file encrypted_backup.key or key; for signal the recovery key
+    of 64 characters, or the 30 digits of an older backup's passphrase. Without --key-file it is asked for.
     """
     output = settings.output()
-    material = _content(file) if file else ask_text(f"Digits of the {kind} key").encode()
+    material = _content(file) if file else ask_text(f"Key of {kind}").encode()
     with open_repository(settings) as repository:
         ref = repository.add_container_key(kind, material)
     if settings.json:

@@ -2,14 +2,15 @@
 
 General layout: `unwrap` recognises a format and returns a proven expression (`nodes`); `leaves` reads the plaintext
 that is to be stored; `rebuild` and `encode` make the original bytes of it again. One module for each format (`zips`,
-`streams`, `tar`, `sms`, `whatsapp`, `signal`) finds the transforms; `matching` finds deflate settings; `transforms`
-holds the transforms themselves, which a restore needs and nothing else.
+`streams`, `tar`, `sms`, `whatsapp`, `signal`, `signal_folder`) finds the transforms; `matching` finds deflate settings;
+`transforms` holds the transforms themselves, which a restore needs and nothing else.
 
-This package knows bytes. It knows no paths, no repositories and no recipes.
+This package knows bytes. It knows no paths, no repositories and no recipes. Where a format tells nothing by its bytes,
+`companion_of` names the file beside it whose bytes do, and the caller hands those over.
 """
 
 from keepstone.containers.context import HEAD, Budget, Report
-from keepstone.containers.keys import Keys, SignalKey, WhatsAppKey
+from keepstone.containers.keys import Keys, SignalKey, SignalRecoveryKey, WhatsAppKey
 from keepstone.containers.nodes import (
     AesGcm,
     Base64,
@@ -18,6 +19,7 @@ from keepstone.containers.nodes import (
     DeflateSettings,
     Literal,
     Node,
+    SignalArchive,
     SignalFrames,
     Span,
     Transform,
@@ -26,6 +28,7 @@ from keepstone.containers.nodes import (
 )
 from keepstone.containers.reading import Leaf, leaves, rebuild
 from keepstone.containers.signal import parse_passphrase
+from keepstone.containers.signal_folder import METADATA_LIMIT, companion_of, looks_like_metadata, parse_recovery_key
 from keepstone.containers.source import Broken, FileSource, MemorySource, Source
 from keepstone.containers.transforms import decode, encode
 from keepstone.containers.unwrap import Unwrapped, recognise, unwrap
@@ -33,7 +36,8 @@ from keepstone.containers.whatsapp import parse_key
 
 __all__ = [
     "AesGcm", "Base64", "Broken", "Budget", "Concat", "Deflate", "DeflateSettings", "FileSource",
-    "HEAD", "Keys", "Leaf", "Literal", "MemorySource", "Node", "Report", "SignalFrames", "SignalKey", "Source", "Span",
-    "Transform", "Unwrapped", "WhatsAppKey", "decode", "encode", "leaves", "length", "parse_key", "parse_passphrase",
-    "rebuild", "recognise", "spans", "unwrap",
+    "HEAD", "Keys", "Leaf", "Literal", "METADATA_LIMIT", "MemorySource", "Node", "Report", "SignalArchive",
+    "SignalFrames", "SignalKey", "SignalRecoveryKey", "Source", "Span", "Transform", "Unwrapped", "WhatsAppKey",
+    "companion_of", "decode", "encode", "leaves", "length", "looks_like_metadata", "parse_key", "parse_passphrase",
+    "parse_recovery_key", "rebuild", "recognise", "spans", "unwrap",
 ]  # fmt: skip

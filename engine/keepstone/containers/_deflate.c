@@ -266,12 +266,14 @@ static void step_lazy(encoder *e)
     e->ahead--;
 }
 
+enum { GO_ON, CUT, FINISH }; // what comes after the input: more of it, another section, nothing
+
 // Encodes as much as the input decides. Needs no GIL.
-static void run(encoder *e, const uint8_t *data, size_t left, int final)
+static void run(encoder *e, const uint8_t *data, size_t left, int then)
 {
     for (;;) {
         while (e->ahead < AHEAD && !e->ended)
-            if (!refill(e, &data, &left, final))
+            if (!refill(e, &data, &left, then != GO_ON))
                 return;
         if (!e->ahead)
             break;
@@ -285,7 +287,15 @@ static void run(encoder *e, const uint8_t *data, size_t left, int final)
     if (e->pending)
         note(e, 0, e->window[e->at - 1]);
     e->pending = 0;
-    flush_block(e, 1);
+    if (then == FINISH) {
+        flush_block(e, 1);
+        return;
+    }
+    if (e->block.count)
+        flush_block(e, 0);
+    put(&e->out, 0, 3); // an empty block, stored: what follows begins with a whole byte
+    align(&e->out);
+    put(&e->out, 0xFFFF0000u, 32);
 }
 
 // Python -----------------------------------------------------------------------------------------------------
@@ -346,7 +356,7 @@ static void encoder_dealloc(Encoder *self)
 }
 
 // Borrows `data` for the call; releases the GIL while it encodes.
-static PyObject *encode(Encoder *self, const uint8_t *data, size_t length, int final)
+static PyObject *encode(Encoder *self, const uint8_t *data, size_t length, int then)
 {
     encoder *e = self->e;
     PyObject *result = NULL;
@@ -356,7 +366,7 @@ static PyObject *encode(Encoder *self, const uint8_t *data, size_t length, int f
     }
     self->busy = 1;
     Py_BEGIN_ALLOW_THREADS
-    run(e, data, length, final);
+    run(e, data, length, then);
     Py_END_ALLOW_THREADS
     self->busy = 0;
     if (e->out.failed)
@@ -372,7 +382,7 @@ static PyObject *encoder_compress(Encoder *self, PyObject *args)
     Py_buffer data;
     if (!PyArg_ParseTuple(args, "y*:compress", &data))
         return NULL;
-    PyObject *result = encode(self, data.buf, (size_t)data.len, 0);
+    PyObject *result = encode(self, data.buf, (size_t)data.len, GO_ON);
     PyBuffer_Release(&data);
     return result;
 }
@@ -380,12 +390,19 @@ static PyObject *encoder_compress(Encoder *self, PyObject *args)
 static PyObject *encoder_flush(Encoder *self, PyObject *args)
 {
     (void)args;
-    return encode(self, (const uint8_t *)"", 0, 1);
+    return encode(self, (const uint8_t *)"", 0, FINISH);
+}
+
+static PyObject *encoder_cut(Encoder *self, PyObject *args)
+{
+    (void)args;
+    return encode(self, (const uint8_t *)"", 0, CUT);
 }
 
 static PyMethodDef encoder_methods[] = {
     {"compress", (PyCFunction)encoder_compress, METH_VARARGS, "Return what these bytes decide."},
     {"flush", (PyCFunction)encoder_flush, METH_NOARGS, "Return the rest."},
+    {"cut", (PyCFunction)encoder_cut, METH_NOARGS, "Return the rest, as the end of a section that others follow."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -38,6 +38,27 @@ class Compressor(Protocol):
 
     def flush(self) -> bytes: ...
 
+    def cut(self) -> bytes:
+        """Return the rest, as the end of a section that others follow. Each of those has an encoder of its own."""
+        ...
+
+
+class _Foreign:
+    """zlib itself."""
+
+    def __init__(self, settings: DeflateSettings) -> None:
+        s = settings
+        self._encoder = zlib.compressobj(s.level, zlib.DEFLATED, s.wbits, s.mem_level, s.strategy)
+
+    def compress(self, data: bytes, /) -> bytes:
+        return self._encoder.compress(data)
+
+    def flush(self) -> bytes:
+        return self._encoder.flush()
+
+    def cut(self) -> bytes:
+        return self._encoder.flush(zlib.Z_FULL_FLUSH)
+
 
 class _InZlib:
     """A raw stream between the header and the checksum of zlib (RFC 1950)."""
@@ -53,6 +74,14 @@ class _InZlib:
     def flush(self) -> bytes:
         return self._header + self._raw.flush() + struct.pack(">I", self._sum)
 
+    def cut(self) -> bytes:
+        raise AssertionError("sections are for raw streams")
+
+
+def has_sections(settings: DeflateSettings) -> bool:
+    """Return whether an encoder may be flushed on the way: zlib alone, and only with nothing around its stream."""
+    return settings.encoder == ZLIB and settings.wbits == RAW_WINDOW
+
 
 def compressor(settings: DeflateSettings) -> Compressor:
     """Return a fresh encoder.
@@ -65,9 +94,7 @@ def compressor(settings: DeflateSettings) -> Compressor:
         return _InZlib(raw, settings.level) if settings.wbits == ZLIB_WINDOW else raw
     if settings.encoder == ZLIB:
         try:
-            return zlib.compressobj(
-                settings.level, zlib.DEFLATED, settings.wbits, settings.mem_level, settings.strategy
-            )
+            return _Foreign(settings)
         except ValueError:
             pass
     raise Unsupported("A recipe", "names a deflate encoder or settings that this version does not know")

@@ -43,12 +43,24 @@ class SignalKey:
         return key_ref("signal", self.digits)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class SignalRecoveryKey:
+    """The recovery key of a Signal account, which opens its backup folders: 64 letters and digits."""
+
+    characters: bytes
+
+    @property
+    def ref(self) -> bytes:
+        return key_ref("signal recovery", self.characters)
+
+
 @dataclass(slots=True, repr=False)
 class Keys:
     """Every key at hand. One object serves all files, so that a slow derivation is done once."""
 
     whatsapp: tuple[WhatsAppKey, ...] = ()
     signal: tuple[SignalKey, ...] = ()
+    recovery: tuple[SignalRecoveryKey, ...] = ()
     _derived: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = field(default_factory=dict)
 
     def aes(self, ref: bytes) -> bytes:
@@ -78,6 +90,17 @@ class Keys:
                 raise ContainerKeyMissing(f"The passphrase {ref.hex()} of a Signal backup is not at hand.")
         return found
 
+    def archive_pair(self, ref: bytes, backup_id: bytes) -> tuple[bytes, bytes]:
+        """Return the AES key and the HMAC key of the main file of a Signal backup folder.
+
+        Raises:
+            ContainerKeyMissing: the recovery key is not here.
+        """
+        for key in self.recovery:
+            if key.ref == ref:
+                return derive_archive(key.characters, backup_id)
+        raise ContainerKeyMissing(f"The recovery key {ref.hex()} of a Signal backup is not at hand.")
+
 
 def hkdf(material: bytes, info: bytes, length: int) -> bytes:
     """Return HKDF-SHA256 (RFC 5869) with a salt of zeros."""
@@ -96,3 +119,21 @@ def derive_signal(digits: bytes, salt: bytes) -> tuple[bytes, bytes]:
         digest = sha512(digest + digits).digest()
     both = hkdf(digest[:32], b"Backup Export", 64)
     return both[:32], both[32:]
+
+
+def derive_archive(characters: bytes, backup_id: bytes) -> tuple[bytes, bytes]:
+    """Return the AES key and the HMAC key that Signal makes of a recovery key for one backup id."""
+    both = hkdf(_backup_key(characters), b"20241007_SIGNAL_BACKUP_ENCRYPT_MESSAGE_BACKUP:" + backup_id, 64)
+    return both[32:], both[:32]
+
+
+def open_backup_id(characters: bytes, iv: bytes, sealed: bytes) -> bytes:
+    """Return the backup id that stands encrypted in a folder's `metadata`. A wrong key gives a wrong id."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    key = hkdf(_backup_key(characters), b"20241011_SIGNAL_LOCAL_BACKUP_METADATA_KEY", 32)
+    return Cipher(algorithms.AES(key), modes.CTR(iv + bytes(4))).decryptor().update(sealed)
+
+
+def _backup_key(characters: bytes) -> bytes:
+    return hkdf(characters, b"20240801_SIGNAL_BACKUP_KEY", 32)

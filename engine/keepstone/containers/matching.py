@@ -7,7 +7,9 @@ members of one archive were usually made alike: what proved itself last is tried
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 
 from keepstone.containers import compressor, transforms
 from keepstone.containers.compressor import GZIP, INFO_ZIP, ZLIB
@@ -33,6 +35,12 @@ _FLEVEL = {0: range(2), 1: range(2, 6), 2: range(6, 7), 3: range(7, 10)}
 """Which levels the header of a zlib stream can mean."""
 
 
+_MARK = b"\0\0\xff\xff"
+"""How an empty stored block ends, which a full flush leaves."""
+_PROBE = 1024
+MOST_SECTIONS, LONGEST_SECTION = 200_000, 0xFFFF_FFFF
+
+
 class _Different(Exception):
     """This candidate did not make the stream."""
 
@@ -48,19 +56,23 @@ def match(source: Source, offset: int, limit: int, wbits: int, context: Context,
         source, offset = MemorySource(source.read_at(offset, limit)), 0
     wasted = 0
     for settings in _candidates(source, offset, wbits, context):
-        attempt = _Attempt(source, offset, limit, settings, context)
-        try:
-            end = attempt.run()
-        except _Different:
-            wasted += attempt.plain.size
-            if wasted > WASTE:
-                break
-            continue
-        node = Deflate(Span(origin, end), settings, Span(0, attempt.plain.size))
-        context.proved(end, settings)
-        found = context.descend(node, attempt.plain.plaintext(), wanted, depth)
-        assert isinstance(found, Deflate)
-        return found
+        for with_sections in (True, False) if compressor.has_sections(settings) else (False,):
+            attempt = _Attempt(source, offset, limit, settings, context, with_sections)
+            try:
+                end = attempt.run()
+            except _Different:
+                wasted += attempt.plain.size
+                if not attempt.cuts:
+                    break
+                continue  # What looked like the end of a section may have been there by chance.
+            sections = tuple(after - before for before, after in pairwise((0, *attempt.cuts)))
+            node = Deflate(Span(origin, end), settings, Span(0, attempt.plain.size), sections)
+            context.proved(end, settings)
+            found = context.descend(node, attempt.plain.plaintext(), wanted, depth)
+            assert isinstance(found, Deflate)
+            return found
+        if wasted > WASTE:
+            break
     context.failed()
     raise Broken("no known encoder made a deflate stream")
 
@@ -83,12 +95,22 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
 class _Attempt:
     """One candidate against one stream."""
 
-    def __init__(self, source: Source, offset: int, limit: int, settings: DeflateSettings, context: Context) -> None:
+    def __init__(
+        self,
+        source: Source,
+        offset: int,
+        limit: int,
+        settings: DeflateSettings,
+        context: Context,
+        with_sections: bool,
+    ) -> None:
         self._source, self._offset, self._limit, self._settings = source, offset, limit, settings
-        self._context = context
+        self._context, self._with_sections = context, with_sections
         self._unused: int | None = None
         self._read = 0
         self.plain = Counted()
+        self.cuts: list[int] = []
+        """Where in the plaintext the encoder was flushed."""
 
     def run(self) -> int:
         """Return the length of the stream.
@@ -99,7 +121,7 @@ class _Attempt:
         """
         at = 0
         plain = transforms.inflate(self._settings.wbits, self._outer(), self._ended)
-        for out in transforms.deflate(self._settings, self._context.metered(self.plain.of(plain))):
+        for out in transforms.deflate(self._settings, self._context.metered(self.plain.of(plain)), self.cuts):
             for start in range(0, len(out), BLOCK):
                 part = out[start : start + BLOCK]
                 if self._source.read_at(self._offset + at, len(part)) != part:
@@ -110,9 +132,40 @@ class _Attempt:
         return at
 
     def _outer(self) -> Pieces:
-        for piece in pieces_of(self._source, self._offset, self._limit):
+        after_mark = False
+        for piece, marked in _cut_at_marks(pieces_of(self._source, self._offset, self._limit)):
+            # All plaintext of what came before has passed by when the next piece is asked for.
+            if after_mark and self._with_sections and _may_begin_a_section(piece):
+                if len(self.cuts) == MOST_SECTIONS or self.plain.size - (self.cuts or [0])[-1] > LONGEST_SECTION:
+                    raise Broken("a deflate stream has too many sections, or too long ones")
+                self.cuts.append(self.plain.size)
+                self._context.spend(1)
+            after_mark = marked
             self._read += len(piece)
             yield piece
 
     def _ended(self, unused: bytes) -> None:
         self._unused = len(unused)
+
+
+def _cut_at_marks(pieces: Pieces) -> Iterator[tuple[bytes, bool]]:
+    """Yield the same bytes, cut behind every mark, and whether a mark ends there."""
+    before = b""
+    for piece in pieces:
+        seen, start, found = before + piece, 0, -1
+        while (found := seen.find(_MARK, found + 1)) >= 0:
+            end = found + len(_MARK) - len(before)
+            yield piece[start:end], True
+            start = end
+        if start < len(piece):
+            yield piece[start:], False
+        before = seen[-len(_MARK) + 1 :]
+
+
+def _may_begin_a_section(piece: bytes) -> bool:
+    """Return whether these bytes may be the first of a stream. Compressed bytes hold a mark by chance, too."""
+    try:
+        zlib.decompressobj(RAW).decompress(piece[:_PROBE])
+    except zlib.error:
+        return False
+    return True

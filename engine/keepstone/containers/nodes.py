@@ -53,11 +53,13 @@ class DeflateSettings:
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """The inner bytes, deflated: transform 16."""
+    """The inner bytes, deflated: transform 16, or 20 if the encoder was flushed on the way."""
 
     span: Span
     settings: DeflateSettings
     inner: Node
+    sections: tuple[int, ...] = ()
+    """Lengths of the runs of inner bytes after each of which came a full flush."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,18 @@ class SignalFrames:
     inner: Node
 
 
-Transform = Deflate | AesGcm | Base64 | SignalFrames
+@dataclass(frozen=True, slots=True)
+class SignalArchive:
+    """The inner bytes, encrypted as the main file of Signal's backup folder: transform 21."""
+
+    span: Span
+    key_ref: bytes
+    backup_id: bytes
+    iv: bytes
+    inner: Node
+
+
+Transform = Deflate | AesGcm | Base64 | SignalFrames | SignalArchive
 Node = Span | Literal | Concat | Transform
 
 

@@ -57,9 +57,21 @@ class Encoder:
     def flush(self) -> bytes:
         """Return the rest."""
         self._run(final=True)
+        self._flush_block(last=True)
+        return self._out.take()
+
+    def cut(self) -> bytes:
+        """Return the rest, as the end of a section that others follow: what zlib's full flush gives."""
+        self._run(final=True)
+        if self._block.count:
+            self._flush_block(last=False)
+        self._out.put(0, 3)
+        self._out.align()
+        self._out.put(0xFFFF0000, 32)
         return self._out.take()
 
     def _run(self, final: bool) -> None:
+        """Encode as much as the input decides; if it is final, all of it but the end of the last block."""
         while True:
             while self._ahead < AHEAD and not self._ended:
                 if not self._refill(final):
@@ -75,7 +87,6 @@ class Encoder:
         if self._pending:
             self._note(0, self._window[self._at - 1])
         self._pending = False
-        self._flush_block(last=True)
 
     # The window
 

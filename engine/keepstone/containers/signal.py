@@ -7,6 +7,8 @@ damaged or cut off is unwrapped up to its last good record.
 
 from __future__ import annotations
 
+from functools import partial
+
 from keepstone.containers.context import Context, assemble, reproduces
 from keepstone.containers.keys import SignalKey
 from keepstone.containers.nodes import Concat, Node, SignalFrames, Span, Transform, with_inner
@@ -45,7 +47,8 @@ def unwrap_signal(source: Source, context: Context, depth: int) -> Node | None:
     if not context.keys.signal:
         raise Broken("there is no passphrase for it")
     for key in context.keys.signal:
-        survey = _survey(source, start, iv, version, context.keys.signal_pair(key.ref, salt), context)
+        pair = context.untimed(partial(context.keys.signal_pair, key.ref, salt))
+        survey = _survey(source, start, iv, version, pair, context)
         if survey is None:
             continue
         length, blobs = survey

@@ -10,23 +10,31 @@ import binascii
 import hmac
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
 
-from keepstone.containers.compressor import compressor
+from keepstone.containers.compressor import compressor, has_sections
 from keepstone.containers.keys import Keys
-from keepstone.containers.nodes import AesGcm, Base64, Deflate, DeflateSettings, Transform
+from keepstone.containers.nodes import AesGcm, Base64, Deflate, DeflateSettings, SignalArchive, Transform
 from keepstone.containers.source import BLOCK, Broken, Pieces, Tape, regroup
+from keepstone.errors import Unsupported
 
 FEED = 64 * 1024
 """A deflate encoder is always fed this many bytes at a time, so that its output cannot depend on the feeding."""
 
+EMPTY_SECTION = b"\0\0\0\xff\xff"
+"""What a full flush writes when there is nothing to flush: an empty block, stored."""
+
 BLOB = 0x8000_0000
 """Set in the length of a Signal record that is the bytes of an attachment and not a frame."""
 MAC_LENGTH = 10
+ARCHIVE_MAC = 32
+BLOCK_BITS = 128
 FRAME_LIMIT = 64 * 1024 * 1024
 
 _OUTPUT = 256 * 1024
@@ -40,13 +48,18 @@ def encode(node: Transform, inner: Pieces, keys: Keys) -> Pieces:
 
     Raises:
         ContainerKeyMissing: the key it needs is not at hand.
+        Unsupported: its deflate encoder is not known.
     """
     if isinstance(node, Deflate):
-        return deflate(node.settings, inner)
+        if node.sections and not has_sections(node.settings):
+            raise Unsupported("A recipe", "has sections, which its deflate encoder does not make")
+        return deflate(node.settings, inner, tuple(accumulate(node.sections)))
     if isinstance(node, AesGcm):
         return encrypt_gcm(keys.aes(node.key_ref), node.iv, node.aad, node.tag_length, inner)
     if isinstance(node, Base64):
         return encode_base64(node.alphabet, node.line_length, node.line_end, inner)
+    if isinstance(node, SignalArchive):
+        return encrypt_archive(*keys.archive_pair(node.key_ref, node.backup_id), node.iv, inner)
     return encrypt_signal(*keys.signal_pair(node.key_ref, node.salt), node.iv, node.version, inner)
 
 
@@ -64,6 +77,9 @@ def decode(node: Transform, outer: Pieces, keys: Keys) -> Pieces:
         return decrypt_gcm(key, node.iv, node.aad, node.tag_length, body, Tape(outer))
     if isinstance(node, Base64):
         return decode_base64(node.alphabet, node.line_length, node.line_end, outer)
+    if isinstance(node, SignalArchive):
+        pair = keys.archive_pair(node.key_ref, node.backup_id)
+        return decrypt_archive(*pair, node.iv, Tape(outer), node.span.length)
     pair = keys.signal_pair(node.key_ref, node.salt)
     return decrypt_signal(*pair, node.iv, node.version, Tape(outer), node.span.length)
 
@@ -71,13 +87,46 @@ def decode(node: Transform, outer: Pieces, keys: Keys) -> Pieces:
 # Deflate ----------------------------------------------------------------------------------------------------
 
 
-def deflate(settings: DeflateSettings, inner: Pieces) -> Pieces:
-    """Yield the inner bytes, deflated."""
-    encoder = compressor(settings)
-    for piece in regroup(inner, FEED):
-        if out := encoder.compress(piece):
+def deflate(settings: DeflateSettings, inner: Pieces, cuts: Sequence[int] = ()) -> Pieces:
+    """Yield the inner bytes, deflated.
+
+    Args:
+        cuts: where sections of the inner bytes end, in ascending order. It may grow while the inner bytes come: a
+            cut must be known before the byte after it.
+
+    Raises:
+        Broken: a section ends beyond the inner bytes.
+        Unsupported: the encoder is not known, or makes no sections.
+    """
+    encoder, fresh = compressor(settings), True
+    for piece, ends in _up_to_cuts(regroup(inner, FEED), cuts):
+        out = encoder.compress(piece) if piece else b""
+        fresh = fresh and not piece
+        if ends and fresh:
+            out = EMPTY_SECTION
+        elif ends:
+            out += encoder.cut()
+            encoder, fresh = compressor(settings), True  # After a full flush zlib has forgotten everything.
+        if out:
             yield out
     yield encoder.flush()
+
+
+def _up_to_cuts(pieces: Pieces, cuts: Sequence[int]) -> Iterator[tuple[bytes, bool]]:
+    """Yield the same bytes, and whether a section ends there."""
+    at = done = 0
+    for piece in pieces:
+        start = 0
+        while done < len(cuts) and cuts[done] <= at + len(piece):
+            end = cuts[done] - at
+            yield piece[start:end], True
+            start, done = end, done + 1
+        yield piece[start:], False
+        at += len(piece)
+    for cut in cuts[done:]:
+        if cut != at:
+            raise Broken("a section ends beyond the end")
+        yield b"", True
 
 
 def inflate(wbits: int, outer: Pieces, ended: Callable[[bytes], object] | None = None) -> Pieces:
@@ -282,6 +331,44 @@ def _decrypt_blob(mac_key: bytes, iv: bytes, stream: Any, outer: Tape, size: int
         yield stream.update(piece)
     if not hmac.compare_digest(mac.digest()[:MAC_LENGTH], outer.exactly(MAC_LENGTH)):
         raise Broken("an attachment is damaged")
+
+
+def encrypt_archive(key: bytes, mac_key: bytes, iv: bytes, inner: Pieces) -> Pieces:
+    """Yield the IV, the ciphertext, and the HMAC of both.
+
+    The key and the IV are those of the application, and so is the plaintext: see `encrypt_gcm`.
+    """
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
+    padder, mac = PKCS7(BLOCK_BITS).padder(), hmac.new(mac_key, iv, "sha256")
+    yield iv
+    for piece in inner:
+        body: bytes = encryptor.update(padder.update(piece))
+        mac.update(body)
+        yield body
+    body = encryptor.update(padder.finalize())
+    mac.update(body)
+    yield body + mac.digest()
+
+
+def decrypt_archive(key: bytes, mac_key: bytes, iv: bytes, outer: Tape, size: int) -> Pieces:
+    """Yield the plaintext; it is authentic only once everything was read.
+
+    Raises:
+        Broken: the HMAC or the padding does not fit.
+    """
+    if size < len(iv) + ARCHIVE_MAC or outer.exactly(len(iv)) != iv:
+        raise Broken("it is too short")
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
+    unpadder, mac = PKCS7(BLOCK_BITS).unpadder(), hmac.new(mac_key, iv, "sha256")
+    for piece in outer.take(size - len(iv) - ARCHIVE_MAC):
+        mac.update(piece)
+        yield unpadder.update(decryptor.update(piece))
+    if not hmac.compare_digest(mac.digest(), outer.exactly(ARCHIVE_MAC)):
+        raise Broken("the recovery key does not open it, or it is damaged")
+    try:
+        yield unpadder.update(decryptor.finalize()) + unpadder.finalize()
+    except ValueError as error:
+        raise Broken("its padding is damaged") from error
 
 
 _BLOB_FIELDS = {4: 3, 7: 2, 8: 2}

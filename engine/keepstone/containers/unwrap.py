@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keepstone.clock import SYSTEM, Clock
-from keepstone.containers import signal, sms, streams, tar, whatsapp, zips
+from keepstone.containers import signal, signal_folder, sms, streams, tar, whatsapp, zips
 from keepstone.containers.context import HEAD, Budget, Context, Report
 from keepstone.containers.keys import Keys
 from keepstone.containers.nodes import Node, covers
@@ -34,17 +34,29 @@ def recognise(head: bytes) -> bool:
     return _format_of(head, 0) is not None
 
 
-def unwrap(source: Source, keys: Keys | None = None, budget: Budget | None = None, clock: Clock = SYSTEM) -> Unwrapped:
+def unwrap(
+    source: Source,
+    keys: Keys | None = None,
+    budget: Budget | None = None,
+    clock: Clock = SYSTEM,
+    companion: bytes = b"",
+) -> Unwrapped:
     """Return the proven expression of a container.
 
     The source must not change meanwhile; whether it did is for the caller to find out, once it has read the leaves.
+
+    Args:
+        companion: the content of the file beside it that `companion_of` named.
 
     Raises:
         SourceError: it cannot be read.
     """
     context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock)
     try:
-        node = _examine(source, context, 0)
+        if companion and signal_folder.looks_like_metadata(companion):
+            node: Node | None = signal_folder.unwrap_main(source, companion, context, 0)
+        else:
+            node = _examine(source, context, 0)
     except Broken as error:
         node = None
         context.report.reason = context.report.reason or str(error)

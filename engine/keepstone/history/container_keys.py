@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import msgspec
 
 from keepstone import encoding
-from keepstone.containers import Keys, SignalKey, WhatsAppKey, parse_key, parse_passphrase
+from keepstone.containers import (
+    Keys,
+    SignalKey,
+    SignalRecoveryKey,
+    WhatsAppKey,
+    parse_key,
+    parse_passphrase,
+    parse_recovery_key,
+)
 from keepstone.errors import Unsupported, UsageError
 from keepstone.repo import format as layout
 from keepstone.repo.log import CONTAINER_KEY, LogView
@@ -44,22 +52,20 @@ class ContainerKeyInfo:
 
 def container_keys(view: LogView) -> Keys:
     """Return all container keys that the logs hold."""
-    whatsapp: list[WhatsAppKey] = []
-    signal: list[SignalKey] = []
-    for _, found in _given(view):
-        if isinstance(found, SignalKey):
-            signal.append(found)
-        else:
-            whatsapp += found
-    return Keys(whatsapp=tuple(dict.fromkeys(whatsapp)), signal=tuple(dict.fromkeys(signal)))
+    found = dict.fromkeys(key for _, keys in _given(view) for key in keys)
+    return Keys(
+        whatsapp=tuple(key for key in found if isinstance(key, WhatsAppKey)),
+        signal=tuple(key for key in found if isinstance(key, SignalKey)),
+        recovery=tuple(key for key in found if isinstance(key, SignalRecoveryKey)),
+    )
 
 
 def list_container_keys(view: LogView) -> list[ContainerKeyInfo]:
     """Return what is told of the container keys, oldest first."""
     listed: dict[bytes, ContainerKeyInfo] = {}
-    for time_ns, found in _given(view):
-        kind, ref = (SIGNAL, found.ref) if isinstance(found, SignalKey) else (WHATSAPP, found[0].ref)
-        listed.setdefault(ref, ContainerKeyInfo(ref, kind, time_ns))
+    for time_ns, (first, *_) in _given(view):
+        kind = WHATSAPP if isinstance(first, WhatsAppKey) else SIGNAL
+        listed.setdefault(first.ref, ContainerKeyInfo(first.ref, kind, time_ns))
     return list(listed.values())
 
 
@@ -72,10 +78,12 @@ def add_container_key(repository: Repository, kind: str, material: bytes) -> byt
     Raises:
         UsageError: it is no key of that kind.
     """
+    if kind == SIGNAL and parse_key(material) is not None:
+        raise UsageError("This is a key of WhatsApp.", "Add it as `whatsapp`, or give the key that Signal showed.")
     found = _parse(kind, material)
-    if found is None:
-        raise UsageError(f"This is no key of {kind} containers.", _EXPECTED.get(kind, f"Kinds are {', '.join(KINDS)}."))
-    ref = found.ref if isinstance(found, SignalKey) else found[0].ref
+    if not found:
+        raise UsageError(f"This is no key of {kind}.", _EXPECTED.get(kind, f"Kinds are {', '.join(KINDS)}."))
+    ref = found[0].ref
     if ref not in {known.ref for known in list_container_keys(repository.log)}:
         append_record(repository, CONTAINER_KEY, encoding.encode(ContainerKeyBody(kind=kind, material=material)))
     return ref
@@ -83,11 +91,14 @@ def add_container_key(repository: Repository, kind: str, material: bytes) -> byt
 
 _EXPECTED = {
     WHATSAPP: "Give the 64 digits that WhatsApp showed, or the file `encrypted_backup.key` or `key`.",
-    SIGNAL: "Give the 30 digits that Signal showed.",
+    SIGNAL: "Give the 64 characters of the recovery key, or the 30 digits of the passphrase, that Signal showed.",
 }
 
 
-def _given(view: LogView) -> list[tuple[int, tuple[WhatsAppKey, ...] | SignalKey]]:
+_Found = tuple[WhatsAppKey | SignalKey | SignalRecoveryKey, ...]
+
+
+def _given(view: LogView) -> list[tuple[int, _Found]]:
     given = []
     for entry in view.of_kind(CONTAINER_KEY):
         try:
@@ -95,14 +106,17 @@ def _given(view: LogView) -> list[tuple[int, tuple[WhatsAppKey, ...] | SignalKey
         except Unsupported:
             continue  # A newer version wrote it; the files that need it say so.
         found = _parse(body.kind, body.material)
-        if found is not None:
+        if found:
             given.append((entry.record.time_ns, found))
     return given
 
 
-def _parse(kind: str, material: bytes) -> tuple[WhatsAppKey, ...] | SignalKey | None:
+def _parse(kind: str, material: bytes) -> _Found:
+    """Return the keys that were given; none if it is no key of this kind."""
     if len(material) > layout.MAX_SMALL_OBJECT // 16:
-        return None
+        return ()
     if kind == WHATSAPP:
-        return parse_key(material)
-    return parse_passphrase(material.decode("ascii", "replace")) if kind == SIGNAL else None
+        return parse_key(material) or ()
+    text = material.decode("ascii", "replace")
+    found = (parse_passphrase(text) or parse_recovery_key(text)) if kind == SIGNAL else None
+    return () if found is None else (found,)

@@ -7,8 +7,9 @@ back, and in memory that does not grow with the file.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 from keepstone import encoding
 from keepstone.chunking import Chunker
@@ -22,6 +23,7 @@ from keepstone.containers import (
     Leaf,
     Literal,
     Node,
+    SignalArchive,
     SignalFrames,
     Span,
     Transform,
@@ -33,10 +35,11 @@ from keepstone.history.recipe import AddChunk, ChunkReader, Piece, PieceWriter, 
 from keepstone.ids import ChunkId
 
 CONCAT, LITERAL, STORED = 2, 3, 4
-DEFLATE, AES_GCM, BASE64, SIGNAL_FRAMES = 16, 17, 18, 19
+DEFLATE, AES_GCM, BASE64, SIGNAL_FRAMES, DEFLATE_SECTIONS, SIGNAL_ARCHIVE = 16, 17, 18, 19, 20, 21
 MAX_NESTING = 16
 MAX_LITERAL = 64 * 1024
 
+_U32 = struct.Struct("<I")
 _NOWHERE = Span(0, 0)
 """A node that is read back stands for no run of a source."""
 
@@ -171,9 +174,18 @@ def _transform(value: Recipe, name: str) -> tuple[Transform, Recipe]:
     fits = len(arguments) == len(shape) and all(
         type(argument) is kind for argument, kind in zip(arguments, shape, strict=True)
     )
-    if make is None or not fits:
-        raise Unsupported(name, f"has a recipe of kind {value[0]}, which this version of Keepstone does not know")
-    return make(*arguments), _recipe([inner], name)
+    try:
+        if make is not None and fits:
+            return make(*arguments), _recipe([inner], name)
+    except struct.error:
+        pass
+    raise Unsupported(name, f"has a recipe of kind {value[0]}, which this version of Keepstone does not know")
+
+
+def _deflate_sections(*arguments: Any) -> Transform:
+    *settings, lengths = arguments
+    sections = tuple(length for (length,) in _U32.iter_unpack(lengths))
+    return Deflate(_NOWHERE, DeflateSettings(*settings), _NOWHERE, sections)
 
 
 _TRANSFORMS: dict[int, tuple[tuple[type, ...], Callable[..., Transform]]] = {
@@ -183,6 +195,11 @@ _TRANSFORMS: dict[int, tuple[tuple[type, ...], Callable[..., Transform]]] = {
     SIGNAL_FRAMES: (
         (bytes, bytes, bytes, int),
         lambda ref, salt, iv, version: SignalFrames(_NOWHERE, ref, salt, iv, version, _NOWHERE),
+    ),
+    DEFLATE_SECTIONS: ((*(int,) * 5, bytes), _deflate_sections),
+    SIGNAL_ARCHIVE: (
+        (bytes, bytes, bytes),
+        lambda ref, backup_id, iv: SignalArchive(_NOWHERE, ref, backup_id, iv, _NOWHERE),
     ),
 }
 """Types of the arguments before the inner recipe, and what makes the node of them."""
@@ -240,9 +257,14 @@ def _value(node: Node, leaves: Iterator[Leaf], store: Callable[[Leaf], bytes], n
     inner = _value(node.inner, leaves, store, name)
     if isinstance(node, Deflate):
         s = node.settings
-        return [DEFLATE, s.encoder, s.level, s.wbits, s.mem_level, s.strategy, inner]
+        settings = [s.encoder, s.level, s.wbits, s.mem_level, s.strategy]
+        if node.sections:
+            return [DEFLATE_SECTIONS, *settings, b"".join(map(_U32.pack, node.sections)), inner]
+        return [DEFLATE, *settings, inner]
     if isinstance(node, AesGcm):
         return [AES_GCM, node.key_ref, node.iv, node.aad, node.tag_length, inner]
     if isinstance(node, Base64):
         return [BASE64, node.alphabet, node.line_length, node.line_end, inner]
+    if isinstance(node, SignalArchive):
+        return [SIGNAL_ARCHIVE, node.key_ref, node.backup_id, node.iv, inner]
     return [SIGNAL_FRAMES, node.key_ref, node.salt, node.iv, node.version, inner]

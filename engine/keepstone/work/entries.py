@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from keepstone.containers import HEAD, Broken, Unwrapped, leaves, recognise, unwrap
+from keepstone.containers import HEAD, METADATA_LIMIT, Broken, Unwrapped, companion_of, leaves, recognise, unwrap
 from keepstone.errors import SourceError
 from keepstone.history import tree
 from keepstone.history.ancestor import Ancestor
-from keepstone.history.container_keys import container_keys
+from keepstone.history.container_keys import SIGNAL, WHATSAPP, container_keys
 from keepstone.history.content import ContentWriter
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
@@ -27,7 +27,8 @@ from keepstone.work.tally import Tally
 
 LINKS_REMEMBERED = 200_000
 SMALLEST_CONTAINER = 512
-ENCRYPTED = frozenset(("crypt12", "crypt14", "crypt15", "signal"))
+KEY_KINDS = {"crypt12": WHATSAPP, "crypt14": WHATSAPP, "crypt15": WHATSAPP, "signal": SIGNAL, "signal-folder": SIGNAL}
+"""The kind of key that opens an encrypted format."""
 RACY_NS = 50_000_000
 
 Databases = dict[bytes, tuple[bytes, int]]
@@ -59,7 +60,7 @@ class EntryReader:
         self._container_keys = container_keys(repository.log)
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
-        self._told_missing_key = False
+        self._told_missing: set[str] = set()
 
     def entry(
         self,
@@ -206,9 +207,12 @@ class EntryReader:
         Raises:
             SourceError: the file cannot be read.
         """
-        if reader.size < SMALLEST_CONTAINER or not recognise(reader.read_at(0, HEAD)):
+        if reader.size < SMALLEST_CONTAINER:
             return None
-        unwrapped = unwrap(reader, self._container_keys)
+        companion = _companion(reader.path)
+        if not companion and not recognise(reader.read_at(0, HEAD)):
+            return None
+        unwrapped = unwrap(reader, self._container_keys, companion=companion)
         self._tell_missing_key(reader.path, unwrapped)
         if unwrapped.node is None:
             return None
@@ -223,14 +227,17 @@ class EntryReader:
         return content
 
     def _tell_missing_key(self, path: bytes, unwrapped: Unwrapped) -> None:
-        """Say, once, that an encrypted container stays closed."""
-        if unwrapped.node is None and ENCRYPTED & unwrapped.report.formats.keys() and not self._told_missing_key:
-            self._told_missing_key = True
-            self._tally.notice(
-                f"An encrypted backup of messages is stored as it is ({unwrapped.report.reason}). "
-                "With its key (`keepstone container key add`) only what is new in it would be stored.",
-                path,
-            )
+        """Say, once for each kind of key, that an encrypted container stays closed."""
+        if unwrapped.node is not None:
+            return
+        for kind in sorted({KEY_KINDS[name] for name in unwrapped.report.formats if name in KEY_KINDS}):
+            if kind not in self._told_missing:
+                self._told_missing.add(kind)
+                self._tally.notice(
+                    f"An encrypted backup of messages is stored as it is ({unwrapped.report.reason}). With its key "
+                    f"(`keepstone container key add {kind}`) only what is new in it would be stored.",
+                    path,
+                )
 
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
@@ -245,6 +252,19 @@ class EntryReader:
             return None
         self._tally.databases.append(path)
         return content, size
+
+
+def _companion(path: bytes) -> bytes:
+    """Return the content of the file beside this one by which its format is known; nothing for nearly all files."""
+    folder, _, name = path.rpartition(b"/")
+    beside = companion_of(name)
+    if beside is None:
+        return b""
+    try:
+        with files.open_file(folder + b"/" + beside) as reader:
+            return reader.read_at(0, METADATA_LIMIT) if reader.size <= METADATA_LIMIT else b""
+    except SourceError:
+        return b""
 
 
 def _same_status(old: Entry, status: os.stat_result) -> bool:

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -87,6 +88,9 @@ class _Visit:
     results: dict[bytes, Finished | None] = field(default_factory=dict)
     """Of the sub-folders that were entered; None for one that could not be read, which was reported."""
     old_folders: dict[bytes, Entry] | None = None
+    old_stems: dict[bytes, Entry] | None = None
+    kin: OldEntry = lambda: None
+    """A folder of much the same name that the parent snapshot has beside it: that of another day."""
 
 
 class FolderWalk:
@@ -171,6 +175,7 @@ class FolderWalk:
                     top.next += 1
                     child = top.path + b"/" + name if top.path != b"/" else b"/" + name
                     stack.append(self._enter(child, self._old_child(top, name), trust, device))
+                    stack[-1].kin = self._kin_child(top, name)
                     continue
                 child = top.path
                 stack.pop()
@@ -254,13 +259,21 @@ class FolderWalk:
             self._kept = []
 
     def _old_child(self, visit: _Visit, name: bytes) -> OldEntry:
-        def old() -> Entry | None:
-            if visit.old_folders is None:
-                entries = self.old_entries(visit.old(), visit.path)
-                visit.old_folders = {e.name: e for e in entries if e.kind == tree.FOLDER}
-            return visit.old_folders.get(name)
+        return lambda: self._old_folders(visit).get(name)
 
-        return old
+    def _kin_child(self, visit: _Visit, name: bytes) -> OldEntry:
+        def kin() -> Entry | None:
+            if visit.old_stems is None:
+                visit.old_stems = {_stem(old.name): old for old in self._old_folders(visit).values()}
+            return visit.old_stems.get(_stem(name))
+
+        return kin
+
+    def _old_folders(self, visit: _Visit) -> dict[bytes, Entry]:
+        if visit.old_folders is None:
+            entries = self.old_entries(visit.old(), visit.path)
+            visit.old_folders = {e.name: e for e in entries if e.kind == tree.FOLDER}
+        return visit.old_folders
 
     def _old_file(self, visit: _Visit) -> Callable[[bytes], Entry | None]:
         def old(name: bytes) -> Entry | None:
@@ -278,7 +291,7 @@ class FolderWalk:
         skip = {base + suffix for base in databases for suffix in sqlite.COMPANIONS}
         exclusions = self._options.exclusions
         entered = set(visit.entered)
-        kin: dict[bytes, Entry] = {}
+        kin = self._kin_of_new(visit)
         prefix = visit.path if visit.path != b"/" else b""
         for name, status in zip(listing.names, listing.stats, strict=True):
             while old is not None and old.name < name:
@@ -300,6 +313,13 @@ class FolderWalk:
             if entry is not None:
                 writer.append(entry)
         return Finished.of(writer)
+
+    def _kin_of_new(self, visit: _Visit) -> dict[bytes, Entry]:
+        """Return by their stems the files that stood in a new folder's kin."""
+        if visit.old() is not None:
+            return {}
+        entries = islice(self.old_entries(visit.kin(), visit.path), MOST_STEMS)
+        return {_stem(entry.name): entry for entry in entries if entry.kind == tree.FILE}
 
     def _finish_subfolder(
         self, visit: _Visit, name: bytes, path: bytes, status: os.stat_result, old: Entry | None

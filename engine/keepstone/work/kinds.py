@@ -90,7 +90,7 @@ def container_of(name: bytes, recipe: Recipe) -> str:
     parts = [recipe] if recipe[0] != expression.CONCAT else expression.parts(recipe)
     found = [part for part in parts if not is_list(part)]
     for part in found:
-        if part[0] == expression.SIGNAL_FRAMES:
+        if part[0] in (expression.SIGNAL_FRAMES, expression.SIGNAL_ARCHIVE):
             return SIGNAL
         if part[0] == expression.AES_GCM:
             suffix = name.lower().rpartition(b".")[2].decode("ascii", "replace")
@@ -102,7 +102,7 @@ def container_of(name: bytes, recipe: Recipe) -> str:
         return GZIP
     if isinstance(first, bytes) and first[:2] == b"PK":
         return ZIP
-    deflated = [part for part in found if part[0] == expression.DEFLATE]
+    deflated = [part for part in found if part[0] in (expression.DEFLATE, expression.DEFLATE_SECTIONS)]
     if not deflated or name.lower().endswith(b".tar"):
         return TAR
     return ZLIB if deflated[0] is parts[0] else ZIP

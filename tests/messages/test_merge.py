@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from messages.facts import Facts
-from support import report
 
 from keepstone.messages.merge import Scans, State, join, join_scans, scan
+from messages.facts import Facts
+from support import report
 
 WHOLE = (b"phone one", b"phone two")
 PARTIAL = (b"export",)
@@ -104,10 +104,10 @@ def test_ten_thousand_random_splits_join_to_the_same_state() -> None:
     report(f"seed {seed}")
     rng = random.Random(seed)
     for _ in range(10_000):
-        parts = [
-            reading(rng.choice(WHOLE + PARTIAL), rng.randint(1, 9), {bytes([rng.randint(97, 105)]): rng.randint(0, 7) for _ in range(5)})
-            for _ in range(rng.randint(2, 8))
-        ]  # fmt: skip
+        parts = []
+        for _ in range(rng.randint(2, 8)):
+            rows = {bytes([rng.randint(97, 105)]): rng.randint(0, 7) for _ in range(5)}
+            parts.append(reading(rng.choice(WHOLE + PARTIAL), rng.randint(1, 9), rows))
         whole = archive(union(parts))
         rng.shuffle(parts)
         groups: list[list[Facts]] = [[] for _ in range(rng.randint(1, 4))]

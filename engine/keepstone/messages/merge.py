@@ -48,9 +48,7 @@ def there(changes: Times, time_ms: int) -> bool:
 
 def join_scans(left: Scans, right: Scans) -> dict[bytes, Times]:
     """Return the scans of a join."""
-    return {
-        source: tuple(sorted({*left.get(source, NEVER), *right.get(source, NEVER)})) for source in {*left, *right}
-    }
+    return {source: tuple(sorted({*left.get(source, NEVER), *right.get(source, NEVER)})) for source in {*left, *right}}
 
 
 def join(left: State, right: State, left_scans: Scans, right_scans: Scans) -> State:

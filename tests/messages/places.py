@@ -67,9 +67,17 @@ class Archives:
         return Catalogue(recipe, self.chunks, "the archive")
 
     def states(self, recipe: bytes) -> dict[tuple[str, str, bytes], State]:
-        """Return all that an archive says."""
+        """Return all that an archive says, by month, kind and conversation."""
         catalogue = self.open(recipe)
-        return {e.key: blocks.union_of(catalogue.read(e), "a block") for e in catalogue.entries()}
+        found: dict[tuple[str, str, bytes], State] = {}
+        for entry in catalogue.entries():
+            for key, value in blocks.union_of(catalogue.read(entry), "a block").items():
+                found.setdefault((entry.month, entry.kind, key[:16]), {})[key[16:]] = value
+        return found
+
+    def layout(self, recipe: bytes) -> list[tuple[str, str, str, list[tuple[str, bytes]]]]:
+        """Return the blocks of an archive, and where they stand."""
+        return [(*e.key, [(b.prefix, b.recipe) for b in e.blocks]) for e in self.open(recipe).entries()]
 
     def texts(self, recipe: bytes) -> list[str]:
         """Return the texts of all rows of messages, in order."""

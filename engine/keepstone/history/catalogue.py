@@ -63,25 +63,25 @@ class Block(encoding.Row):
 
 
 class Mark(encoding.Row):
-    """The fingerprint of what a source said of an entry when it was read last."""
+    """The fingerprint of what a source said of an entry when it was read last; empty if that is not known."""
 
     source: bytes
     fingerprint: bytes
 
 
 class CatalogueEntry(encoding.Row):
-    """A month of a conversation."""
+    """A unit: conversations of a month whose ids begin alike."""
 
     month: str
     kind: str
-    name: bytes
-    """The conversation's id; empty where the kind has no conversations."""
+    prefix: str
+    """Hexadecimal digits; as many as an id has, and there may be several blocks."""
     blocks: list[Block]
     marks: list[Mark]
 
     @property
-    def key(self) -> tuple[str, str, bytes]:
-        return self.month, self.kind, self.name
+    def key(self) -> tuple[str, str, str]:
+        return self.month, self.kind, self.prefix
 
 
 class _Root(encoding.Record, kw_only=True):
@@ -112,11 +112,11 @@ class Catalogue:
         return {source.id: tuple(source.scans) for source in self.sources.values() if source.scans}
 
     def entries(self) -> Iterator[CatalogueEntry]:
-        """Yield the entries, in ascending order of (month, kind, name)."""
+        """Yield the entries, in ascending order of (month, kind, prefix)."""
         if not self.entries_recipe:
             return
         rest = b""
-        last: tuple[str, str, bytes] | None = None
+        last: tuple[str, str, str] | None = None
         for data in read_list(self.entries_recipe, self.reader, self.name):
             rest = rest + data if rest else data
             at = 0

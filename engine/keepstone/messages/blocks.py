@@ -2,15 +2,21 @@
 
 A row is one reading as a MessagePack array that begins with time, order and identity, so that rows in ascending order
 of their bytes are in the order of time; its last byte is the delivery state, which is not part of what is compared. A
-block is the rows of one conversation's month (or of a part of it, where a month is large), in order, with a table of
-their histories. Equal states are equal bytes, and the join of two states never decodes a row.
+state's keys are rows after the 16 bytes of their *name*: the conversation they belong to. A block is the rows of a
+month of some conversations in ascending order, with a table of their histories.
+
+Small chats share a block and large ones are split, by a rule that looks at nothing but the content: the rows of a month
+whose conversations' ids begin alike are one *unit*; one that is too large is parted by the next digit, and a single
+conversation by day, hour and minute. Equal states are equal bytes, and the join of two states never decodes a row.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -38,8 +44,9 @@ from keepstone.messages.model import (
 from keepstone.messages.model import State as Delivery
 
 VERSION: Final = 1
-SPLIT_ABOVE: Final = 1024 * 1024
-"""Bytes of rows of one block. More are split, unless they are of one identity."""
+SPLIT_ABOVE: Final = 256 * 1024
+"""Bytes of the keys of one block. More are split, unless they are of one identity."""
+NAME_LENGTH: Final = 16
 MAX_BLOCK: Final = 256 * 1024 * 1024
 
 T = TypeVar("T")
@@ -297,31 +304,50 @@ def _minute(time_ms: int) -> str:
         return _UNDATED
 
 
-def place(row: bytes, month: str, name: str) -> str:
-    """Return where a row stands in its month: minute and identity, as text."""
-    head = read_head(row, name)
+def place(key: bytes, month: str, name: str) -> str:
+    """Return where a row stands in its conversation: minute and identity, as text."""
+    head = read_head(key[NAME_LENGTH:], name)
     return (_minute(head.time_ms) if month else "") + head.identity.hex()
 
 
-def split(month: str, state: State, name: str) -> list[tuple[str, bytes]]:
-    """Return the blocks of a month as (prefix of the places in it, bytes): a pure function of the state."""
-    return list(_split(month, month, sorted(state), state, name)) if state else []
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Conversations of a month whose ids begin with the same digits."""
+
+    prefix: str
+    blocks: list[tuple[str, bytes]]
+    """What the places of the rows begin with, where one conversation is more than a block; the bytes."""
 
 
-def _split(prefix: str, month: str, rows: Sequence[bytes], state: State, name: str) -> Iterator[tuple[str, bytes]]:
-    if sum(map(len, rows)) <= SPLIT_ABOVE or len(rows) == 1:
-        yield prefix, encode(rows, state)
-        return
-    places = {row: place(row, month, name) for row in rows}
-    length = next((n for n in _LENGTHS if n > len(prefix)), len(prefix) + 1) if month else len(prefix) + 1
-    if length > max(map(len, places.values())):
-        yield prefix, encode(rows, state)
-        return
-    parts: dict[str, list[bytes]] = {}
-    for row in rows:
-        parts.setdefault(places[row][:length], []).append(row)
-    for key in sorted(parts):
-        yield from _split(key, month, parts[key], state, name)
+def split(month: str, prefix: str, state: State, name: str) -> list[Unit]:
+    """Return what a unit is stored as: a pure function of the state, if nothing of the month is larger."""
+    return list(_split(month, prefix, sorted(state), state, name)) if state else []
+
+
+def _split(month: str, prefix: str, keys: Sequence[bytes], state: State, name: str) -> Iterator[Unit]:
+    if len(prefix) == NAME_LENGTH * 2:
+        yield Unit(prefix, list(_split_one(month, "", keys, state, name)))
+    elif sum(map(len, keys)) <= SPLIT_ABOVE:
+        yield Unit(prefix, [("", encode(keys, state))])
+    else:
+        digits = len(prefix) + 1
+        for below, part in groupby(keys, key=lambda key: key[:NAME_LENGTH].hex()[:digits]):
+            yield from _split(month, below, list(part), state, name)
+
+
+def _split_one(month: str, prefix: str, keys: Sequence[bytes], state: State, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the blocks of one conversation's month."""
+    if sum(map(len, keys)) > SPLIT_ABOVE and len(keys) > 1:
+        places = {key: place(key, month, name) for key in keys}
+        digits = next((n for n in _LENGTHS if month and n > len(prefix)), len(prefix) + 1)
+        if digits <= max(map(len, places.values())):
+            parts: dict[str, list[bytes]] = {}
+            for key in keys:
+                parts.setdefault(places[key][:digits], []).append(key)
+            for below in sorted(parts):
+                yield from _split_one(month, below, parts[below], state, name)
+            return
+    yield prefix, encode(keys, state)
 
 
 # Blocks -----------------------------------------------------------------------------------------------------
@@ -331,33 +357,43 @@ class _Block(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     version: int
     histories: list[tuple[tuple[bytes, tuple[int, ...]], ...]]
     which: list[int]
-    rows: list[msgspec.Raw]
+    groups: list[tuple[bytes, list[msgspec.Raw]]]
 
 
-class _Texts(msgspec.Struct, array_like=True):
+class _Heads(msgspec.Struct, array_like=True):
     version: int
     histories: msgspec.Raw
     which: msgspec.Raw
-    rows: list[Head]
+    groups: list[tuple[bytes, list[Head]]]
 
 
 _block_decoder = msgspec.msgpack.Decoder(_Block)
-_texts_decoder = msgspec.msgpack.Decoder(_Texts)
+_heads_decoder = msgspec.msgpack.Decoder(_Heads)
 
 
-def encode(rows: Iterable[bytes], state: State) -> bytes:
-    """Return the block of some rows of a state, which come in ascending order."""
-    used = [(row, *state[row]) for row in rows]
+def encode(keys: Iterable[bytes], state: State) -> bytes:
+    """Return the block of some keys of a state, which come in ascending order."""
+    used = [(key, *state[key]) for key in keys]
     histories = sorted({history for _, _, history in used})
     number = {history: n for n, history in enumerate(histories)}
     head = _encode((VERSION, histories, [number[history] for _, _, history in used], ()))
-    return b"".join((head[:-1], array_header(len(used)), *[row + _STATE_BYTES[delivery] for row, delivery, _ in used]))
+    parts = [head[:-1], b""]
+    groups = 0
+    for name, group in groupby(used, key=lambda one: one[0][:NAME_LENGTH]):
+        rows = [key[NAME_LENGTH:] + _STATE_BYTES[delivery] for key, delivery, _ in group]
+        parts.append(_GROUP + name + _array_header(len(rows)))
+        parts += rows
+        groups += 1
+    parts[1] = _array_header(groups)
+    return b"".join(parts)
 
 
+_GROUP = b"\x92\xc4\x10"
+"""An array of two, of which the first is 16 bytes."""
 _STATE_BYTES = [bytes((n,)) for n in range(128)]
 
 
-def array_header(length: int) -> bytes:
+def _array_header(length: int) -> bytes:
     """Return the shortest MessagePack header of an array."""
     if length < 16:
         return bytes((0x90 | length,))
@@ -371,13 +407,15 @@ def decode(data: bytes, name: str) -> State:
         Unsupported: it is none that this version knows.
     """
     block = encoding.decode(_block_decoder, data, name)
-    if block.version != VERSION or len(block.which) != len(block.rows):
+    if block.version != VERSION or len(block.which) != sum(len(rows) for _, rows in block.groups):
         raise Unsupported(name, f"holds a block of messages of version {block.version}")
     found: State = {}
+    which = iter(block.which)
     try:
-        for which, raw in zip(block.which, block.rows, strict=True):
-            row = bytes(raw)
-            found[row[:-1]] = (row[-1], block.histories[which])
+        for conversation, rows in block.groups:
+            for raw in rows:
+                row = bytes(raw)
+                found[conversation + row[:-1]] = (row[-1], block.histories[next(which)])
     except IndexError as error:
         raise Unsupported(name, "holds a block of messages whose histories are not there") from error
     if any(state >= len(STATES) for state, _ in found.values()):
@@ -385,9 +423,9 @@ def decode(data: bytes, name: str) -> State:
     return found
 
 
-def decode_heads(data: bytes, name: str) -> list[Head]:
-    """Return the beginnings of all rows of a block, in order."""
-    return encoding.decode(_texts_decoder, data, name).rows
+def decode_heads(data: bytes, name: str) -> list[tuple[bytes, list[Head]]]:
+    """Return the beginnings of all rows of a block, in order, after the conversation's id."""
+    return encoding.decode(_heads_decoder, data, name).groups
 
 
 def union_of(blocks: Iterable[bytes], name: str) -> State:

@@ -51,8 +51,10 @@ _NO_SOURCE = -1
 
 FindContent = Callable[[bytes], bytes | None]
 """Returns the recipe of the content with a SHA-256; None if the repository does not have it."""
-Key = tuple[str, str, bytes]
-"""Month, kind, conversation."""
+Said = dict[bytes, list[bytes]]
+"""What a source says of a unit: rows by the conversation's id, in ascending order of the ids."""
+OldEntries = dict[int, list[CatalogueEntry]]
+"""What the old catalogues have of a unit, by the number of the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,83 +172,93 @@ class Ingest:
     def _entries(self, plan: _Plan) -> Iterator[CatalogueEntry]:
         """Yield the entries of the join, in order."""
         olds = [_numbered(number, known) for number, known in enumerate(self._known)]
-        old = groupby(merge_sorted(*olds, key=lambda one: one[:2]), key=lambda one: one[0])
-        new = groupby(self._spool, key=lambda one: one[0][:3])
-        for key, found, rows in _side_by_side(old, new):
-            self.work.entries += 1
-            if key[1] == CONTENTS:
-                yield self._contents(key, found, [row for part in rows.values() for row in part])
-            else:
-                yield self._entry(plan, key, found, rows)
+        old = groupby(merge_sorted(*olds, key=lambda one: one[2].key), key=lambda one: one[0])
+        new = groupby(self._spool, key=lambda one: one[0][:2])
+        for (month, kind), entries, rows in _side_by_side(old, new):
+            for prefix, before, said in _units(entries, rows):
+                for entry in self._unit(plan, month, kind, prefix, before, said):
+                    self.work.entries += 1
+                    yield entry
 
-    def _entry(
-        self, plan: _Plan, key: Key, old: Mapping[int, CatalogueEntry], rows: Mapping[int, list[bytes]]
-    ) -> CatalogueEntry:
-        fresh = {number: sorted(set(found)) for number, found in rows.items()}
-        prints = {number: _fingerprint(found) for number, found in fresh.items()}
+    def _unit(
+        self, plan: _Plan, month: str, kind: str, prefix: str, old: OldEntries, rows: Mapping[int, Said]
+    ) -> Iterator[CatalogueEntry]:
+        fresh = {number: {name: sorted(set(found)) for name, found in said.items()} for number, said in rows.items()}
+        if kind == CONTENTS:
+            yield from self._contents(month, prefix, old, fresh.get(_NO_SOURCE, {}))
+            return
+        prints = {number: _fingerprint(said) for number, said in fresh.items()}
         marks = plan.marks(old, prints)
-        first = next(iter(old.values()), None)
-        if first is not None and not plan.changes(old, prints):
-            return CatalogueEntry(*key, first.blocks, marks)
+        if old and not plan.changes(old, prints):
+            yield CatalogueEntry(month, kind, prefix, _first(old)[0].blocks, marks)
+            return
         self.work.joined += 1
         state, scans = self._join_old(plan, old)
         before = len(state)
         for number, reading in enumerate(self._readings):
             if number not in fresh and not reading.whole:
                 continue
-            said = scan([(row[:-1], row[-1]) for row in fresh.get(number, ())], reading.id, reading.time_ms)
+            keys = [(name + row[:-1], row[-1]) for name, found in fresh.get(number, {}).items() for row in found]
             of_this: Scans = {reading.id: (reading.time_ms,)} if reading.whole else {}
-            state, scans = join(state, said, scans, of_this), join_scans(scans, of_this)
+            state = join(state, scan(keys, reading.id, reading.time_ms), scans, of_this)
+            scans = join_scans(scans, of_this)
         self.work.rows_new += len(state) - before
-        return CatalogueEntry(*key, self._store(key, state, old.values()), marks)
+        for unit in blocks.split(month, prefix, state, NAME):
+            if unit.prefix != prefix:
+                marks = plan.marks_of_part(marks, {n: _part(said, unit.prefix) for n, said in fresh.items()})
+            yield CatalogueEntry(month, kind, unit.prefix, self._store(unit, old), marks)
 
-    def _join_old(self, plan: _Plan, old: Mapping[int, CatalogueEntry]) -> tuple[State, dict[bytes, Times]]:
-        """Return the join of what all catalogues say of an entry; one that does not have it says it is empty."""
+    def _join_old(self, plan: _Plan, old: OldEntries) -> tuple[State, dict[bytes, Times]]:
+        """Return the join of what all catalogues say of a unit; one that does not have it says it is empty."""
         state: State = {}
         scans: dict[bytes, Times] = {}
         for number, their_scans in enumerate(plan.scans):
-            entry = old.get(number)
-            theirs = self._read(entry) if entry is not None else {}
+            theirs = self._read(old.get(number, ()))
             state, scans = join(state, theirs, scans, their_scans), join_scans(scans, their_scans)
         return state, scans
 
-    def _read(self, entry: CatalogueEntry) -> State:
-        self.work.blocks_read += len(entry.blocks)
-        read = (read_whole(block.recipe, self._reader, NAME, blocks.MAX_BLOCK) for block in entry.blocks)
+    def _read(self, entries: Iterable[CatalogueEntry]) -> State:
+        found = [block for entry in entries for block in entry.blocks]
+        self.work.blocks_read += len(found)
+        read = (read_whole(block.recipe, self._reader, NAME, blocks.MAX_BLOCK) for block in found)
         return blocks.union_of(read, NAME)
 
-    def _contents(self, key: Key, old: Mapping[int, CatalogueEntry], wanted: list[bytes]) -> CatalogueEntry:
-        """Return the entry that says where the attachments of a month are."""
-        hashes = sorted(set(wanted))
-        mark = Mark(b"", _fingerprint(hashes))
-        first = next(iter(old.values()), None)
-        same = first is not None and all(entry.blocks == first.blocks for entry in old.values())
-        if first is not None and same and (not hashes or mark in first.marks):
-            return first
+    def _contents(self, month: str, prefix: str, old: OldEntries, wanted: Said) -> Iterator[CatalogueEntry]:
+        """Yield the entries that say where the attachments of a month are."""
+        hashes = [sha256 for _, found in wanted.items() for sha256 in found]
+        mark = Mark(b"", _fingerprint(wanted))
+        if old and not _unlike(old) and (not hashes or mark in _first(old)[0].marks):
+            yield _first(old)[0]
+            return
         state: State = {}
-        for entry in old.values():
-            state = join(state, self._read(entry), {}, {})
-        found = {blocks.read_content(row, NAME)[0] for row in state}
+        for entries in old.values():
+            state = join(state, self._read(entries), {}, {})
+        found = {blocks.read_content(key[blocks.NAME_LENGTH :], NAME)[0] for key in state}
         for sha256 in hashes:
             recipe = None if sha256 in found else self._find(sha256)
             if recipe is not None:
-                state[blocks.content_row(sha256, recipe)[:-1]] = (0, ())
+                state[sha256[: blocks.NAME_LENGTH] + blocks.content_row(sha256, recipe)[:-1]] = (0, ())
                 found.add(sha256)
+        units = blocks.split(month, prefix, state, NAME)
         # Without a mark the next run looks again for what was not there.
-        marks = [mark] if found.issuperset(hashes) else []
-        return CatalogueEntry(*key, self._store(key, state, old.values()), marks)
+        marks = [mark] if found.issuperset(hashes) and len(units) == 1 and units[0].prefix == prefix else []
+        for unit in units:
+            yield CatalogueEntry(month, CONTENTS, unit.prefix, self._store(unit, old), marks)
 
     # Storing ---------------------------------------------------------------------------------------------
 
-    def _store(self, key: Key, state: State, old: Iterable[CatalogueEntry]) -> list[Block]:
-        before = {block.prefix: block for entry in old for block in entry.blocks}
-        found = []
-        for prefix, data in blocks.split(key[0], state, NAME):
-            kin = before.get(prefix) or next(
-                (b for p, b in sorted(before.items()) if p.startswith(prefix) or prefix.startswith(p)), None
+    def _store(self, unit: blocks.Unit, old: OldEntries) -> list[Block]:
+        before = {
+            entry.prefix + block.prefix: block for found in old.values() for entry in found for block in entry.blocks
+        }
+        stored = []
+        for prefix, data in unit.blocks:
+            place = unit.prefix + prefix
+            kin = before.get(place) or next(
+                (b for p, b in sorted(before.items()) if p.startswith(place) or place.startswith(p)), None
             )
-            found.append(Block(prefix, self._store_block(data, kin)))
-        return found
+            stored.append(Block(prefix, self._store_block(data, kin)))
+        return stored
 
     def _store_block(self, data: bytes, kin: Block | None) -> bytes:
         old = [] if kin is None else list(pieces(kin.recipe, self._reader, NAME))
@@ -287,7 +299,8 @@ class _Intake:
         if message.attachments:
             for attachment in message.attachments:
                 if attachment.sha256:
-                    self._add((month, CONTENTS, b"", _NO_SOURCE), attachment.sha256)
+                    name = attachment.sha256[: blocks.NAME_LENGTH]
+                    self._add((month, CONTENTS, name, _NO_SOURCE), attachment.sha256)
         self._grow(len(row))
 
     def conversation(self, found: Conversation) -> None:
@@ -297,7 +310,7 @@ class _Intake:
             self._names[found.service, found.key] = name
             # Rows that came before were put where no account is told; the view brings both together.
             self._lists.clear()
-        self._add(("", CONVERSATIONS, b"", self._number), row)
+        self._add(("", CONVERSATIONS, name, self._number), row)
         self.taken.conversations += 1
 
     def call(self, call: Call) -> None:
@@ -366,57 +379,61 @@ class _Plan:
                     found[source] = found.get(source, False) or min(missing) < own[-1]
         return found
 
-    def changes(self, old: Mapping[int, CatalogueEntry], prints: Mapping[int, bytes]) -> bool:
-        """Return whether an entry must be joined anew."""
+    def changes(self, old: OldEntries, prints: Mapping[int, bytes]) -> bool:
+        """Return whether a unit must be joined anew."""
         return self._out_of_order or self._differ(old) or self._said_other(old, prints)
 
-    def _differ(self, old: Mapping[int, CatalogueEntry]) -> bool:
-        """Return whether the catalogues say different things of an entry.
+    def _differ(self, old: OldEntries) -> bool:
+        """Return whether the catalogues say different things of a unit.
 
-        Blocks with equal bytes are equal whatever else was read. Where one catalogue does not have the entry, that
-        says something only if it has read a source of it when the others had not.
+        Blocks with equal bytes are equal whatever else was read. Where one catalogue does not have the unit, that says
+        something only if it has read a source of it when the others had not.
         """
-        recipes = [[block.recipe for block in entry.blocks] for entry in old.values()]
-        if any(other != recipes[0] for other in recipes):
+        if _unlike(old):
             return True
         if len(old) == len(self._known):
             return False
         ahead = [self._ahead[number] for number in old]
         if any(before for sources in ahead for before in sources.values()):
             return True
-        marked = {mark.source for entry in old.values() for mark in entry.marks}
+        marked = {mark.source for mark in self._marks(old)}
         return any(not marked.isdisjoint(sources) for sources in ahead)
 
-    def _said_other(self, old: Mapping[int, CatalogueEntry], prints: Mapping[int, bytes]) -> bool:
+    def _said_other(self, old: OldEntries, prints: Mapping[int, bytes]) -> bool:
         said = self._old_marks(old)
         for number, reading in enumerate(self._readings):
             now = prints.get(number)
-            if now is not None and now != said.get(reading.id):
-                return True
-            if now is not None and reading.time_ms < self._read_ms(reading.id):
+            if now is not None and (now != said.get(reading.id) or reading.time_ms < self._read_ms(reading.id)):
                 return True
             if now is None and reading.whole and reading.id in said:
                 return True
         return False
 
-    def _old_marks(self, old: Mapping[int, CatalogueEntry]) -> dict[bytes, bytes]:
+    @staticmethod
+    def _marks(old: OldEntries) -> Iterator[Mark]:
+        return (mark for entries in old.values() for entry in entries for mark in entry.marks)
+
+    def _old_marks(self, old: OldEntries) -> dict[bytes, bytes]:
         """Return what each source said last, by the catalogue that read it last."""
         found: dict[bytes, bytes] = {}
-        for number, entry in old.items():
-            for mark in entry.marks:
-                if self._latest.get(mark.source) == number:
-                    found[mark.source] = mark.fingerprint
-                elif self._is_latest(mark.source, number):
-                    found.setdefault(mark.source, mark.fingerprint)
+        for number, entries in sorted(old.items(), reverse=True):
+            for entry in entries:
+                for mark in entry.marks:
+                    known = self._known[number].sources.get(mark.source)
+                    if known is not None and known.read_ms == self._read_ms(mark.source):
+                        found[mark.source] = mark.fingerprint if len(entries) == 1 else _UNKNOWN
         return found
 
-    def _is_latest(self, source: bytes, number: int) -> bool:
-        known = self._known[number].sources.get(source)
-        return known is not None and known.read_ms == self._read_ms(source)
+    def marks(self, old: OldEntries, prints: Mapping[int, bytes]) -> list[Mark]:
+        """Return what is to be remembered of the sources of a unit."""
+        return self._marked(self._old_marks(old), prints)
 
-    def marks(self, old: Mapping[int, CatalogueEntry], prints: Mapping[int, bytes]) -> list[Mark]:
-        """Return what is to be remembered of the sources of an entry."""
-        found = self._old_marks(old)
+    def marks_of_part(self, marks: Sequence[Mark], said: Mapping[int, Said]) -> list[Mark]:
+        """Return what is to be remembered of a part of a unit, which has `marks` as a whole."""
+        unknown = {mark.source: _UNKNOWN for mark in marks}
+        return self._marked(unknown, {number: _fingerprint(found) for number, found in said.items() if found})
+
+    def _marked(self, found: dict[bytes, bytes], prints: Mapping[int, bytes]) -> list[Mark]:
         for number, reading in enumerate(self._readings):
             if reading.time_ms < self._read_ms(reading.id):
                 continue
@@ -447,33 +464,87 @@ class _Plan:
         return [Source(s.id, s.name, s.format, s.whole, s.read_ms, list(scans.get(s.id, ()))) for s in found.values()]
 
 
-def _fingerprint(rows: Sequence[bytes]) -> bytes:
-    """Return what tells two sets of rows apart; they come in order and without repetition."""
-    return blake3(b"".join(rows)).digest(LENGTH)
+_UNKNOWN = b""
+"""The fingerprint of what must be compared when its source is read again."""
 
 
-def _numbered(number: int, known: Catalogue) -> Iterator[tuple[Key, int, CatalogueEntry]]:
-    return ((entry.key, number, entry) for entry in known.entries())
+def _fingerprint(said: Said) -> bytes:
+    """Return what tells apart what sources say; rows come in order and without repetition."""
+    return blake3(b"".join(part for name, rows in said.items() for part in (name, *rows))).digest(LENGTH)
+
+
+def _part(said: Said, prefix: str) -> Said:
+    return {name: rows for name, rows in said.items() if name.hex().startswith(prefix)}
+
+
+def _first(old: OldEntries) -> list[CatalogueEntry]:
+    return next(iter(old.values()))
+
+
+def _unlike(old: OldEntries) -> bool:
+    """Return whether catalogues have different blocks of a unit; two units that became one are always different."""
+    first = _first(old)
+    if len(first) > 1:
+        return True
+    return any(len(found) > 1 or found[0].blocks != first[0].blocks for found in old.values())
+
+
+_Place = tuple[str, str]
+"""Month and kind."""
+_Rows = Iterator[tuple[tuple[str, str, bytes, int], list[bytes]]]
+_Entries = Iterator[tuple[_Place, int, CatalogueEntry]]
+
+
+def _numbered(number: int, known: Catalogue) -> _Entries:
+    return (((entry.month, entry.kind), number, entry) for entry in known.entries())
 
 
 def _side_by_side(
-    old: Iterable[tuple[Key, Iterator[tuple[Key, int, CatalogueEntry]]]],
-    new: Iterable[tuple[Key, Iterator[tuple[tuple[str, str, bytes, int], list[bytes]]]]],
-) -> Iterator[tuple[Key, dict[int, CatalogueEntry], dict[int, list[bytes]]]]:
-    """Yield every key of either side with the entries and the rows that stand under it."""
+    old: Iterable[tuple[_Place, _Entries]], new: Iterable[tuple[_Place, _Rows]]
+) -> Iterator[tuple[_Place, _Entries, _Rows]]:
+    """Yield every month and kind of either side with what stands under it."""
     left, right = iter(old), iter(new)
     one, two = next(left, None), next(right, None)
     while one is not None or two is not None:
-        key = min(side[0] for side in (one, two) if side is not None)
-        entries: dict[int, CatalogueEntry] = {}
-        rows: dict[int, list[bytes]] = {}
-        if one is not None and one[0] == key:
-            entries = {number: entry for _, number, entry in one[1]}
-            one = next(left, None)
-        if two is not None and two[0] == key:
-            rows = {place[3]: found for place, found in two[1]}
-            two = next(right, None)
-        yield key, entries, rows
+        place = min(side[0] for side in (one, two) if side is not None)
+        ours, theirs = one is not None and one[0] == place, two is not None and two[0] == place
+        yield place, one[1] if one and ours else iter(()), two[1] if two and theirs else iter(())
+        one = next(left, None) if ours else one
+        two = next(right, None) if theirs else two
+
+
+def _units(entries: _Entries, rows: _Rows) -> Iterator[tuple[str, OldEntries, dict[int, Said]]]:
+    """Yield the units of a month with their old entries and what is said of them, in order.
+
+    A unit is the largest that a catalogue has. Rows of conversations that are in none make a new one, as large as it
+    may be beside the others.
+    """
+    olds = [(entry, number) for _, number, entry in entries]
+    taken = sorted({entry.prefix for entry, _ in olds})
+    units = [prefix for n, prefix in enumerate(taken) if not prefix.startswith(tuple(taken[:n]))]
+    beside = list(units)
+    news = groupby(rows, key=lambda one: one[0][2])
+    new = next(news, None)
+    while units or new is not None:
+        if new is not None and (not units or (new[0].hex() < units[0] and not new[0].hex().startswith(units[0]))):
+            prefix = _free(new[0].hex(), beside)
+        else:
+            prefix = units.pop(0)
+        said: dict[int, Said] = {}
+        while new is not None and new[0].hex().startswith(prefix):
+            for place, found in new[1]:
+                said.setdefault(place[3], {})[place[2]] = found
+            new = next(news, None)
+        old: OldEntries = {}
+        for entry, number in olds:
+            if entry.prefix.startswith(prefix):
+                old.setdefault(number, []).append(entry)
+        yield prefix, old, said
+
+
+def _free(digits: str, units: Sequence[str]) -> str:
+    """Return the shortest beginning of an id that has no unit below it."""
+    return next(digits[:n] for n in range(len(digits) + 1) if not any(unit.startswith(digits[:n]) for unit in units))
 
 
 __all__ = ["FindContent", "Ingest", "Origin", "Taken", "Work"]

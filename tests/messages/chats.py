@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import accumulate
 
 from keepstone.messages.identity import identity
@@ -84,3 +86,32 @@ def items(found: Sequence[Message] | Iterator[Message]) -> Iterator[Item]:
             told.add(one.chat)
             yield conversation(int(one.chat[4:12]), one.service)
         yield one
+
+
+def exported(
+    found: Sequence[Message], zone: tzinfo, names: Mapping[str, str], title: str, precision_ms: int = 60_000
+) -> list[Item]:
+    """Return what an exported text of a chat shows: local time, names, no ids."""
+    chat = f"~{title}"
+    repeats: Counter[tuple[object, ...]] = Counter()
+    minutes: Counter[int] = Counter()
+    result: list[Item] = [Conversation(service="whatsapp", key=chat, title=title)]
+    for one in sorted(found, key=lambda m: (m.time_ms, m.order)):
+        moment = datetime.fromtimestamp(one.time_ms / 1000, UTC)
+        offset = zone.utcoffset(moment.astimezone(zone).replace(tzinfo=None))
+        local = one.time_ms + int((offset or timedelta()).total_seconds() * 1000)
+        local -= local % precision_ms
+        author = "~" + names[one.author]
+        text = "" if one.attachments else one.text
+        repeat = repeats[local, author, text]
+        repeats[local, author, text] += 1
+        order = minutes[local]
+        minutes[local] += 1
+        result.append(
+            Message(
+                identity=identity("text", chat, author, local, text, repeat),
+                anchored=False, service="whatsapp", chat=chat, time_ms=local, zoned=False, precision_ms=precision_ms,
+                order=order, author=author, kind="image" if one.attachments else "text", text=text,
+            )
+        )  # fmt: skip
+    return result

@@ -7,6 +7,7 @@ the same state is seen the same everywhere. Exported texts, which have no ids, a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,8 @@ def fold(readings: Iterable[Reading]) -> Shown:
     fields: dict[str, Any] = {}  # Any: whatever fields of a message are.
     for name, default in _ENRICHED.items():
         if getattr(first, name) == default:
-            fields[name] = next((v for r in ranked if (v := getattr(r.message, name)) != default), default)
+            others = (r.message for r in ranked if r.message.anchored or not first.anchored or name not in _PEOPLE)
+            fields[name] = next((v for other in others if (v := getattr(other, name)) != default), default)
     exact = min((r.message for r in ranked), key=lambda m: (not m.zoned, m.precision_ms))
     fields.update(time_ms=exact.time_ms, zoned=exact.zoned, precision_ms=exact.precision_ms, order=exact.order)
     home = next((r.message for r in ranked if r.message.anchored), first)
@@ -93,6 +95,8 @@ _ENRICHED = {
     in ("native", "author", "direction", "subject", "reply_to", "forwarded", "starred", "attachments", "reactions")
 }
 """Fields that one reading has and another may not, with what they are if a source does not tell."""
+_PEOPLE = ("author", "direction")
+"""An exported text knows names only: of these an owner whose address is not known is not made."""
 
 
 def _rank(reading: Reading) -> tuple[object, ...]:
@@ -150,24 +154,29 @@ def _with_text(shown: list[Shown], text: list[Shown], found: Matched | None) -> 
     if found is None:
         return text
     result = list(shown)
-    places = [(one.message.time_ms, 0, number) for number, one in enumerate(result)]
-    last = (0, 0)
-    before_all = -len(text)
+    times = [one.message.time_ms for one in shown]
+    places = [(number, 0) for number in range(len(shown))]
+    last = -1
+    """The message of the chat that the text was at last."""
     for number, one in enumerate(text):
         at = found.pairs.get(number)
         if at is not None:
             result[at] = fold((*result[at].readings, *one.readings))
-            last = (places[at][0], places[at][1])
+            last = at
             continue
         time_ms = found.utc(number)
         start = time_ms - time_ms % one.message.precision_ms
-        same = start <= last[0] < start + one.message.precision_ms
-        last = (last[0], last[1] + 1) if same else (time_ms, before_all)
-        known = found.has_zone
+        if last < 0 or not start <= times[last] < start + one.message.precision_ms:
+            last = bisect_left(times, start) - 1
         message = msgspec.structs.replace(
-            one.message, time_ms=time_ms, zoned=known, author=found.author(one.message), chat=shown[0].message.chat
+            one.message,
+            time_ms=time_ms,
+            zoned=found.has_zone,
+            author=found.author(one.message),
+            direction=found.direction(one.message),
+            chat=shown[0].message.chat,
         )
-        places.append((*last, len(result)))
+        places.append((last, 1 + number))
         result.append(Shown(message, one.readings))
     order = sorted(range(len(result)), key=places.__getitem__)
     return [result[number] for number in order]

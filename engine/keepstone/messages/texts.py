@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from keepstone.messages.model import Message
+from keepstone.messages.model import Direction, Message
 
 QUARTER_MS = 15 * 60_000
 FARTHEST_MS = 15 * 3_600_000
@@ -57,6 +57,12 @@ class Matched:
     def author(self, message: Message) -> str:
         """Return the address of an author; the name where nothing tells it."""
         return self.authors.get(message.author, (message.author, False))[0]
+
+    def direction(self, message: Message) -> Direction:
+        """Return the direction of a message, where the chat tells whose the name is."""
+        if message.author not in self.authors:
+            return message.direction
+        return "out" if self.authors[message.author][1] else "in"
 
 
 def match(chat: Sequence[Message], text: Sequence[Message]) -> Matched:

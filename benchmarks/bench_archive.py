@@ -20,7 +20,6 @@ import zstandard
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import keepstone
 from keepstone.messages.blocks import message_row
 from keepstone.messages.model import Item, Message
 from keepstone.store import open_store
@@ -96,6 +95,24 @@ def main() -> None:
             last = stored
             if chosen.keep:
                 return
+        with place.open() as client:
+            found = client.messages()
+            for text in (
+                words.word(3000),
+                words.word(30),
+                words.word(100),
+                f'"{words.word(5)} {words.word(9)}"',
+                "none of these",
+            ):
+                start = time.perf_counter()
+                hits = sum(1 for _ in found.search(text))
+                took = time.perf_counter() - start
+                print(f"search {text!r}: {hits} in {took * 1000:.0f} ms")
+            start = time.perf_counter()
+            chats = found.chats()
+            chat = next(c for c in chats if c.conversation.title == "Person 0")
+            shown = len(found.messages(chat))
+            print(f"{len(chats)} chats, one of {shown} messages in {time.perf_counter() - start:.2f} s")
 
 
 if __name__ == "__main__":

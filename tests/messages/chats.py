@@ -26,6 +26,9 @@ class Words:
             self._words.append("".join(rng.choices(letters, k=rng.randint(2, 3 + min(9, rank // 200 + 2)))))
         self._weights = list(accumulate(1 / (rank + 2) for rank in range(vocabulary)))
 
+    def word(self, rank: int) -> str:
+        return self._words[rank]
+
     def text(self, rng: random.Random) -> str:
         length = min(60, 1 + int(rng.expovariate(1 / 8)))
         return " ".join(rng.choices(self._words, cum_weights=self._weights, k=length))

@@ -28,7 +28,6 @@ from keepstone.history.catalogue import (
     CatalogueEntry,
     Mark,
     Source,
-    read_whole,
     source_id,
     write_catalogue,
 )
@@ -40,8 +39,19 @@ from keepstone.messages.identity import LENGTH
 from keepstone.messages.merge import Scans, State, Times, join, join_scans, scan
 from keepstone.messages.model import Call, Conversation, Item, Loss, Message
 from keepstone.work.spool import Spool
+from keepstone.work.units import (
+    NAME,
+    OldEntries,
+    Said,
+    first,
+    join_old,
+    numbered,
+    read_state,
+    side_by_side,
+    units,
+    unlike,
+)
 
-NAME = "The message archive"
 WHOLE_CHUNK = 4 * 1024 * 1024
 """A longer block is cut into chunks of this length."""
 MOST_BASE_BYTES = 4 * 1024 * 1024
@@ -51,10 +61,6 @@ _NO_SOURCE = -1
 
 FindContent = Callable[[bytes], bytes | None]
 """Returns the recipe of the content with a SHA-256; None if the repository does not have it."""
-Said = dict[bytes, list[bytes]]
-"""What a source says of a unit: rows by the conversation's id, in ascending order of the ids."""
-OldEntries = dict[int, list[CatalogueEntry]]
-"""What the old catalogues have of a unit, by the number of the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +177,11 @@ class Ingest:
 
     def _entries(self, plan: _Plan) -> Iterator[CatalogueEntry]:
         """Yield the entries of the join, in order."""
-        olds = [_numbered(number, known) for number, known in enumerate(self._known)]
+        olds = [numbered(number, known) for number, known in enumerate(self._known)]
         old = groupby(merge_sorted(*olds, key=lambda one: one[2].key), key=lambda one: one[0])
         new = groupby(self._spool, key=lambda one: one[0][:2])
-        for (month, kind), entries, rows in _side_by_side(old, new):
-            for prefix, before, said in _units(entries, rows):
+        for (month, kind), entries, rows in side_by_side(old, new):
+            for prefix, before, said in units(entries, rows):
                 for entry in self._unit(plan, month, kind, prefix, before, said):
                     self.work.entries += 1
                     yield entry
@@ -190,10 +196,10 @@ class Ingest:
         prints = {number: _fingerprint(said) for number, said in fresh.items()}
         marks = plan.marks(old, prints)
         if old and not plan.changes(old, prints):
-            yield CatalogueEntry(month, kind, prefix, _first(old)[0].blocks, marks)
+            yield CatalogueEntry(month, kind, prefix, first(old)[0].blocks, marks)
             return
         self.work.joined += 1
-        state, scans = self._join_old(plan, old)
+        state, scans = join_old(plan.scans, old, self._read)
         before = len(state)
         for number, reading in enumerate(self._readings):
             if number not in fresh and not reading.whole:
@@ -208,27 +214,17 @@ class Ingest:
                 marks = plan.marks_of_part(marks, {n: _part(said, unit.prefix) for n, said in fresh.items()})
             yield CatalogueEntry(month, kind, unit.prefix, self._store(unit, old), marks)
 
-    def _join_old(self, plan: _Plan, old: OldEntries) -> tuple[State, dict[bytes, Times]]:
-        """Return the join of what all catalogues say of a unit; one that does not have it says it is empty."""
-        state: State = {}
-        scans: dict[bytes, Times] = {}
-        for number, their_scans in enumerate(plan.scans):
-            theirs = self._read(old.get(number, ()))
-            state, scans = join(state, theirs, scans, their_scans), join_scans(scans, their_scans)
-        return state, scans
-
     def _read(self, entries: Iterable[CatalogueEntry]) -> State:
-        found = [block for entry in entries for block in entry.blocks]
-        self.work.blocks_read += len(found)
-        read = (read_whole(block.recipe, self._reader, NAME, blocks.MAX_BLOCK) for block in found)
-        return blocks.union_of(read, NAME)
+        found = list(entries)
+        self.work.blocks_read += sum(len(entry.blocks) for entry in found)
+        return read_state(found, self._reader)
 
     def _contents(self, month: str, prefix: str, old: OldEntries, wanted: Said) -> Iterator[CatalogueEntry]:
         """Yield the entries that say where the attachments of a month are."""
         hashes = [sha256 for _, found in wanted.items() for sha256 in found]
         mark = Mark(b"", _fingerprint(wanted))
-        if old and not _unlike(old) and (not hashes or mark in _first(old)[0].marks):
-            yield _first(old)[0]
+        if old and not unlike(old) and (not hashes or mark in first(old)[0].marks):
+            yield first(old)[0]
             return
         state: State = {}
         for entries in old.values():
@@ -389,7 +385,7 @@ class _Plan:
         Blocks with equal bytes are equal whatever else was read. Where one catalogue does not have the unit, that says
         something only if it has read a source of it when the others had not.
         """
-        if _unlike(old):
+        if unlike(old):
             return True
         if len(old) == len(self._known):
             return False
@@ -475,76 +471,6 @@ def _fingerprint(said: Said) -> bytes:
 
 def _part(said: Said, prefix: str) -> Said:
     return {name: rows for name, rows in said.items() if name.hex().startswith(prefix)}
-
-
-def _first(old: OldEntries) -> list[CatalogueEntry]:
-    return next(iter(old.values()))
-
-
-def _unlike(old: OldEntries) -> bool:
-    """Return whether catalogues have different blocks of a unit; two units that became one are always different."""
-    first = _first(old)
-    if len(first) > 1:
-        return True
-    return any(len(found) > 1 or found[0].blocks != first[0].blocks for found in old.values())
-
-
-_Place = tuple[str, str]
-"""Month and kind."""
-_Rows = Iterator[tuple[tuple[str, str, bytes, int], list[bytes]]]
-_Entries = Iterator[tuple[_Place, int, CatalogueEntry]]
-
-
-def _numbered(number: int, known: Catalogue) -> _Entries:
-    return (((entry.month, entry.kind), number, entry) for entry in known.entries())
-
-
-def _side_by_side(
-    old: Iterable[tuple[_Place, _Entries]], new: Iterable[tuple[_Place, _Rows]]
-) -> Iterator[tuple[_Place, _Entries, _Rows]]:
-    """Yield every month and kind of either side with what stands under it."""
-    left, right = iter(old), iter(new)
-    one, two = next(left, None), next(right, None)
-    while one is not None or two is not None:
-        place = min(side[0] for side in (one, two) if side is not None)
-        ours, theirs = one is not None and one[0] == place, two is not None and two[0] == place
-        yield place, one[1] if one and ours else iter(()), two[1] if two and theirs else iter(())
-        one = next(left, None) if ours else one
-        two = next(right, None) if theirs else two
-
-
-def _units(entries: _Entries, rows: _Rows) -> Iterator[tuple[str, OldEntries, dict[int, Said]]]:
-    """Yield the units of a month with their old entries and what is said of them, in order.
-
-    A unit is the largest that a catalogue has. Rows of conversations that are in none make a new one, as large as it
-    may be beside the others.
-    """
-    olds = [(entry, number) for _, number, entry in entries]
-    taken = sorted({entry.prefix for entry, _ in olds})
-    units = [prefix for n, prefix in enumerate(taken) if not prefix.startswith(tuple(taken[:n]))]
-    beside = list(units)
-    news = groupby(rows, key=lambda one: one[0][2])
-    new = next(news, None)
-    while units or new is not None:
-        if new is not None and (not units or (new[0].hex() < units[0] and not new[0].hex().startswith(units[0]))):
-            prefix = _free(new[0].hex(), beside)
-        else:
-            prefix = units.pop(0)
-        said: dict[int, Said] = {}
-        while new is not None and new[0].hex().startswith(prefix):
-            for place, found in new[1]:
-                said.setdefault(place[3], {})[place[2]] = found
-            new = next(news, None)
-        old: OldEntries = {}
-        for entry, number in olds:
-            if entry.prefix.startswith(prefix):
-                old.setdefault(number, []).append(entry)
-        yield prefix, old, said
-
-
-def _free(digits: str, units: Sequence[str]) -> str:
-    """Return the shortest beginning of an id that has no unit below it."""
-    return next(digits[:n] for n in range(len(digits) + 1) if not any(unit.startswith(digits[:n]) for unit in units))
 
 
 __all__ = ["FindContent", "Ingest", "Origin", "Taken", "Work"]

@@ -18,6 +18,7 @@ from keepstone.ids import Buffer
 LEVELS: Mapping[str, int] = MappingProxyType({"off": 0, "fast": 1, "default": 3, "better": 9, "max": 19})
 
 _PROBE = 16 * 1024
+_LONG_PREFIX = 96 * 1024
 _PROBE_FROM = 128 * 1024
 """Frames from this size on are probed before they are compressed whole."""
 
@@ -71,10 +72,16 @@ def compress_delta(data: bytes, prefix: bytes) -> bytes:
         NotEnoughMemory: it takes more memory than there is.
     """
     # The lowest level: what resembles the prefix is found by any, and higher ones gain a hundredth at the fivefold
-    # time. The window must reach back over all of the prefix.
+    # time. Only where the prefix is long its table is too small: of a block of messages of 156 KiB with 39 new ones it
+    # leaves 14.5 kB and level 3 leaves 3.2 kB; at 319 KiB 153 kB and 6.5 kB. The window must reach back over all of the
+    # prefix.
     window = max(zstandard.WINDOWLOG_MIN, (len(data) + len(prefix)).bit_length())
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        1, source_size=len(data), dict_size=len(prefix), window_log=window, write_checksum=False
+        1 if len(prefix) <= _LONG_PREFIX else 3,
+        source_size=len(data),
+        dict_size=len(prefix),
+        window_log=window,
+        write_checksum=False,
     )
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     try:

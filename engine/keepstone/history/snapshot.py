@@ -73,7 +73,18 @@ def snapshots(view: LogView, keys: SubKeys) -> list[Snapshot]:
 
 def read_snapshots(view: LogView, keys: SubKeys) -> tuple[list[Snapshot], list[Unsupported]]:
     """Return the snapshots of the logs, and what a newer version wrote: one such record does not hide the others."""
-    found, unsupported = [], []
+    unsupported: list[Unsupported] = []
+    found = [snapshot for _, snapshot in _read(view, keys, unsupported)]
+    return sorted(found, key=lambda snapshot: snapshot.body.time_ns), unsupported
+
+
+def snapshots_by_writer(view: LogView, keys: SubKeys) -> list[tuple[WriterId, Snapshot]]:
+    """Return all snapshots that this version can read with their writers, each writer's in the order of its log."""
+    return _read(view, keys, [])
+
+
+def _read(view: LogView, keys: SubKeys, unsupported: list[Unsupported]) -> list[tuple[WriterId, Snapshot]]:
+    found = []
     for entry in view.of_kind(SNAPSHOT):
         name = layout.log_name(WriterId(entry.record.writer), entry.record.sequence)
         try:
@@ -84,8 +95,10 @@ def read_snapshots(view: LogView, keys: SubKeys) -> tuple[list[Snapshot], list[U
         if body.version != layout.VERSION:
             unsupported.append(Unsupported(name, f"is a snapshot of version {body.version}"))
             continue
-        found.append(Snapshot(snapshot_id(keys.chunk_id, entry.record.body), body))
-    return sorted(found, key=lambda snapshot: snapshot.body.time_ns), unsupported
+        snapshot = Snapshot(snapshot_id(keys.chunk_id, entry.record.body), body)
+        found.append((WriterId(entry.record.writer), entry.record.sequence, snapshot))
+    found.sort(key=lambda one: one[:2])
+    return [(writer, snapshot) for writer, _, snapshot in found]
 
 
 def resolve(text: str, known: Sequence[Snapshot]) -> Snapshot:

@@ -31,8 +31,10 @@ from keepstone.work.backup import BackupResult, backup
 from keepstone.work.check import CheckResult, check
 from keepstone.work.drill import DrillOptions, DrillResult, check_receipt, drill
 from keepstone.work.explain import Explanation, explain
+from keepstone.work.messages import Messages
 from keepstone.work.options import BackupOptions
 from keepstone.work.restore import RestoreOptions, RestoreResult, restore
+from keepstone.work.take_messages import Showing, TakenMessages, take_messages
 
 
 def default_repository() -> Path:
@@ -135,6 +137,17 @@ class Client:
         """Yield the bytes of a file that `ls` listed."""
         keys = container_keys(self._repository.log)
         return expression.read(entry.content, self._repository, snapshot.name, keys) if entry.content else iter(())
+
+    # Messages --------------------------------------------------------------------------------------------
+
+    def messages(self, snapshot: Snapshot | None = None) -> Messages:
+        """Return the message archive to read: all of it, or what was there at a snapshot."""
+        return Messages(self._repository, snapshot)
+
+    def take_messages(self, showings: Sequence[Showing], *, level: int = 3) -> TakenMessages:
+        """Bring what sources show into the message archive, and make a snapshot that has nothing else."""
+        with self._writing():
+            return take_messages(self._repository, showings, level=level)
 
     # The repository --------------------------------------------------------------------------------------
 

@@ -1,0 +1,439 @@
+"""Rows and blocks: the canonical bytes of what sources say, and of a month of it.
+
+A row is one reading as a MessagePack array that begins with time, order and identity, so that rows in ascending order
+of their bytes are in the order of time; its last byte is the delivery state, which is not part of what is compared. A
+state's keys are rows after the 16 bytes of their *name*: the conversation they belong to. A block is the rows of a
+month of some conversations in ascending order, with a table of their histories.
+
+Small chats share a block and large ones are split, by a rule that looks at nothing but the content: the rows of a month
+whose conversations' ids begin alike are one *unit*; one that is too large is parted by the next digit, and a single
+conversation by day, hour and minute. Equal states are equal bytes, and the join of two states never decodes a row.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from keepstone import encoding
+from keepstone.errors import Unsupported
+from keepstone.messages.identity import identity
+from keepstone.messages.merge import History, State
+from keepstone.messages.model import (
+    STATES,
+    Attachment,
+    Call,
+    CallOutcome,
+    Conversation,
+    ConversationKind,
+    Direction,
+    Edit,
+    Extra,
+    Message,
+    MessageKind,
+    Person,
+    Reaction,
+    Service,
+)
+from keepstone.messages.model import State as Delivery
+
+VERSION: Final = 1
+SPLIT_ABOVE: Final = 256 * 1024
+"""Bytes of the keys of one block. More are split, unless they are of one identity."""
+NAME_LENGTH: Final = 16
+MAX_BLOCK: Final = 256 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class _Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    time_ms: int
+    order: int
+    identity: bytes
+    text: str
+    """What is searched: the message's text, the chat's title."""
+
+
+class _MessageMore(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The fields of a message that are mostly not there."""
+
+    anchored: bool = True
+    zoned: bool = True
+    precision_ms: int = 1
+    subject: str = ""
+    forwarded: bool = False
+    starred: bool = False
+    attachments: tuple[Attachment, ...] = ()
+    reactions: tuple[Reaction, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    extra: Extra = {}
+
+
+class _MessageRow(_Row, array_like=True, forbid_unknown_fields=True, frozen=True):
+    author: str
+    direction: Direction
+    kind: MessageKind
+    native: str
+    reply_to: str
+    more: _MessageMore
+    state: int
+
+
+class _CallMore(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    chat: str = ""
+    native: str = ""
+    seconds: int = 0
+    outcome: CallOutcome = "unknown"
+    video: bool = False
+    people: tuple[Person, ...] = ()
+    extra: Extra = {}
+
+
+class _CallRow(_Row, array_like=True, forbid_unknown_fields=True, frozen=True):
+    direction: Direction
+    more: _CallMore
+    state: int
+
+
+class _ConversationMore(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    account: str = ""
+    kind: ConversationKind = "unknown"
+    people: tuple[Person, ...] = ()
+    extra: Extra = {}
+
+
+class _ConversationRow(_Row, array_like=True, forbid_unknown_fields=True, frozen=True):
+    service: Service
+    key: str
+    more: _ConversationMore
+    state: int
+
+
+class _ContentRow(_Row, array_like=True, forbid_unknown_fields=True, frozen=True):
+    recipe: bytes
+    state: int
+
+
+class Head(msgspec.Struct, array_like=True, frozen=True):
+    """The beginning of any row: enough to find and to place it."""
+
+    time_ms: int
+    order: int
+    identity: bytes
+    text: str
+
+
+_NOTHING_MORE = _MessageMore()
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_encode = _encoder.encode
+_LEVEL = {state: number for number, state in enumerate(STATES)}
+_message_decoder = msgspec.msgpack.Decoder(_MessageRow)
+_call_decoder = msgspec.msgpack.Decoder(_CallRow)
+_conversation_decoder = msgspec.msgpack.Decoder(_ConversationRow)
+_content_decoder = msgspec.msgpack.Decoder(_ContentRow)
+_head_decoder = msgspec.msgpack.Decoder(Head)
+
+
+# Rows -------------------------------------------------------------------------------------------------------
+
+
+def conversation_id(service: str, account: str, key: str) -> bytes:
+    """Return the id of a conversation in the archive."""
+    return identity("conversation", service, account, key)
+
+
+def calls_id(service: str) -> bytes:
+    """Return the id under which the calls of a service stand, as if they were a conversation."""
+    return identity("calls", service)
+
+
+def message_row(m: Message) -> bytes:
+    """Return the row of a message. Its chat is that of the block it stands in."""
+    if (
+        m.attachments or m.extra or m.reactions or m.edits or m.starred or m.forwarded or m.subject
+        or not m.anchored or not m.zoned or m.precision_ms != 1
+    ):  # fmt: skip
+        more = _MessageMore(
+            anchored=m.anchored, zoned=m.zoned, precision_ms=m.precision_ms, subject=m.subject,
+            forwarded=m.forwarded, starred=m.starred, attachments=m.attachments, reactions=m.reactions,
+            edits=m.edits, extra=m.extra,
+        )  # fmt: skip
+    else:
+        more = _NOTHING_MORE
+    return _row(
+        _MessageRow(
+            m.time_ms, m.order, m.identity, m.text, m.author, m.direction, m.kind, m.native, m.reply_to, more,
+            _LEVEL[m.state],
+        )
+    )  # fmt: skip
+
+
+def call_row(call: Call) -> bytes:
+    """Return the row of a call."""
+    more = _CallMore(
+        chat=call.chat, native=call.native, seconds=call.seconds, outcome=call.outcome, video=call.video,
+        people=call.people, extra=call.extra,
+    )  # fmt: skip
+    return _row(_CallRow(call.time_ms, 0, call.identity, "", call.direction, more, 0))
+
+
+def conversation_row(found: Conversation) -> bytes:
+    """Return the row of a conversation."""
+    more = _ConversationMore(account=found.account, kind=found.kind, people=found.people, extra=found.extra)
+    name = conversation_id(found.service, found.account, found.key)
+    return _row(_ConversationRow(0, 0, name, found.title, found.service, found.key, more, 0))
+
+
+def content_row(sha256: bytes, recipe: bytes) -> bytes:
+    """Return the row that says where the content of an attachment is."""
+    return _row(_ContentRow(0, 0, sha256, "", recipe, 0))
+
+
+def _row(row: _Row) -> bytes:
+    try:
+        return _encode(row)
+    except (UnicodeEncodeError, OverflowError):
+        return _encode(_plain(row))
+
+
+def _plain(value: Any) -> Any:  # Any: whatever a record is made of.
+    """Return a record without what has no encoding: half surrogates become U+FFFD, integers beyond 64 bits text."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return str(value)
+    if isinstance(value, tuple):
+        return tuple(_plain(part) for part in value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, msgspec.Struct):
+        parts = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        if isinstance(parts.get("time_ms", 0), str):
+            parts["time_ms"] = 0
+        return type(value)(**parts)
+    return value
+
+
+def read_message(row: bytes, service: Service, chat: str, state: int, name: str) -> Message:
+    """Return the message of a row that was cut off before its state."""
+    r = _decode(_message_decoder, row + bytes((state,)), name)
+    more = r.more
+    return Message(
+        identity=r.identity, anchored=more.anchored, service=service, chat=chat, native=r.native, time_ms=r.time_ms,
+        zoned=more.zoned, precision_ms=more.precision_ms, order=r.order, author=r.author, direction=r.direction,
+        kind=r.kind, text=r.text, subject=more.subject, reply_to=r.reply_to, forwarded=more.forwarded,
+        starred=more.starred, state=_delivery(state, name), attachments=more.attachments, reactions=more.reactions,
+        edits=more.edits, extra=more.extra,
+    )  # fmt: skip
+
+
+def _delivery(state: int, name: str) -> Delivery:
+    if state >= len(STATES):
+        raise Unsupported(name, f"has a message in state {state}, which this version does not know")
+    return STATES[state]
+
+
+def read_call(row: bytes, service: Service, name: str) -> Call:
+    """Return the call of a row that was cut off before its state."""
+    r = _decode(_call_decoder, row + b"\0", name)
+    more = r.more
+    return Call(
+        identity=r.identity, service=service, chat=more.chat, native=more.native, time_ms=r.time_ms,
+        seconds=more.seconds, direction=r.direction, outcome=more.outcome, video=more.video, people=more.people,
+        extra=more.extra,
+    )  # fmt: skip
+
+
+def read_conversation(row: bytes, name: str) -> Conversation:
+    """Return the conversation of a row that was cut off before its state."""
+    r = _decode(_conversation_decoder, row + b"\0", name)
+    return Conversation(
+        service=r.service, account=r.more.account, key=r.key, kind=r.more.kind, title=r.text, people=r.more.people,
+        extra=r.more.extra,
+    )  # fmt: skip
+
+
+def read_content(row: bytes, name: str) -> tuple[bytes, bytes]:
+    """Return hash and recipe of a row that was cut off before its state."""
+    r = _decode(_content_decoder, row + b"\0", name)
+    return r.identity, r.recipe
+
+
+def read_head(row: bytes, name: str) -> Head:
+    """Return the beginning of any row that was cut off before its state."""
+    return _decode(_head_decoder, row + b"\0", name)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], row: bytes, name: str) -> T:
+    return encoding.decode(decoder, row, name)
+
+
+# Places -----------------------------------------------------------------------------------------------------
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MS = 86_400_000
+_UNDATED = "0000-00-00T00:00"
+_MONTH_LENGTH = len("0000-00")
+_LENGTHS = (7, 10, 13, 16)
+"""Of a month, a day, an hour, a minute, at the beginning of a place; then come the digits of the identity."""
+_MOST_DAYS = 200_000
+_months: dict[int, str] = {}
+
+
+def month_of(time_ms: int) -> str:
+    """Return the month of a time: `2024-05`; `0000-00` outside the years 1 to 9999."""
+    day = time_ms // _DAY_MS
+    found = _months.get(day)
+    if found is None:
+        if len(_months) > _MOST_DAYS:
+            _months.clear()
+        found = _months[day] = _minute(time_ms)[:_MONTH_LENGTH]
+    return found
+
+
+def _minute(time_ms: int) -> str:
+    try:
+        return (_EPOCH + timedelta(milliseconds=time_ms)).isoformat()[: len(_UNDATED)]
+    except OverflowError:
+        return _UNDATED
+
+
+def place(key: bytes, month: str, name: str) -> str:
+    """Return where a row stands in its conversation: minute and identity, as text."""
+    head = read_head(key[NAME_LENGTH:], name)
+    return (_minute(head.time_ms) if month else "") + head.identity.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Conversations of a month whose ids begin with the same digits."""
+
+    prefix: str
+    blocks: list[tuple[str, bytes]]
+    """What the places of the rows begin with, where one conversation is more than a block; the bytes."""
+
+
+def split(month: str, prefix: str, state: State, name: str) -> list[Unit]:
+    """Return what a unit is stored as: a pure function of the state, if nothing of the month is larger."""
+    return list(_split(month, prefix, sorted(state), state, name)) if state else []
+
+
+def _split(month: str, prefix: str, keys: Sequence[bytes], state: State, name: str) -> Iterator[Unit]:
+    if len(prefix) == NAME_LENGTH * 2:
+        yield Unit(prefix, list(_split_one(month, "", keys, state, name)))
+    elif sum(map(len, keys)) <= SPLIT_ABOVE:
+        yield Unit(prefix, [("", encode(keys, state))])
+    else:
+        digits = len(prefix) + 1
+        for below, part in groupby(keys, key=lambda key: key[:NAME_LENGTH].hex()[:digits]):
+            yield from _split(month, below, list(part), state, name)
+
+
+def _split_one(month: str, prefix: str, keys: Sequence[bytes], state: State, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the blocks of one conversation's month."""
+    if sum(map(len, keys)) > SPLIT_ABOVE and len(keys) > 1:
+        places = {key: place(key, month, name) for key in keys}
+        digits = next((n for n in _LENGTHS if month and n > len(prefix)), len(prefix) + 1)
+        if digits <= max(map(len, places.values())):
+            parts: dict[str, list[bytes]] = {}
+            for key in keys:
+                parts.setdefault(places[key][:digits], []).append(key)
+            for below in sorted(parts):
+                yield from _split_one(month, below, parts[below], state, name)
+            return
+    yield prefix, encode(keys, state)
+
+
+# Blocks -----------------------------------------------------------------------------------------------------
+
+
+class _Block(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: int
+    histories: list[tuple[tuple[bytes, tuple[int, ...]], ...]]
+    which: list[int]
+    groups: list[tuple[bytes, list[msgspec.Raw]]]
+
+
+class _Heads(msgspec.Struct, array_like=True):
+    version: int
+    histories: msgspec.Raw
+    which: msgspec.Raw
+    groups: list[tuple[bytes, list[Head]]]
+
+
+_block_decoder = msgspec.msgpack.Decoder(_Block)
+_heads_decoder = msgspec.msgpack.Decoder(_Heads)
+
+
+def encode(keys: Iterable[bytes], state: State) -> bytes:
+    """Return the block of some keys of a state, which come in ascending order."""
+    used = [(key, *state[key]) for key in keys]
+    histories = sorted({history for _, _, history in used})
+    number = {history: n for n, history in enumerate(histories)}
+    head = _encode((VERSION, histories, [number[history] for _, _, history in used], ()))
+    parts = [head[:-1], b""]
+    groups = 0
+    for name, group in groupby(used, key=lambda one: one[0][:NAME_LENGTH]):
+        rows = [key[NAME_LENGTH:] + _STATE_BYTES[delivery] for key, delivery, _ in group]
+        parts.append(_GROUP + name + _array_header(len(rows)))
+        parts += rows
+        groups += 1
+    parts[1] = _array_header(groups)
+    return b"".join(parts)
+
+
+_GROUP = b"\x92\xc4\x10"
+"""An array of two, of which the first is 16 bytes."""
+_STATE_BYTES = [bytes((n,)) for n in range(128)]
+
+
+def _array_header(length: int) -> bytes:
+    """Return the shortest MessagePack header of an array."""
+    if length < 16:
+        return bytes((0x90 | length,))
+    return b"\xdc" + struct.pack(">H", length) if length < 1 << 16 else b"\xdd" + struct.pack(">I", length)
+
+
+def decode(data: bytes, name: str) -> State:
+    """Return the state of a block.
+
+    Raises:
+        Unsupported: it is none that this version knows.
+    """
+    block = encoding.decode(_block_decoder, data, name)
+    if block.version != VERSION or len(block.which) != sum(len(rows) for _, rows in block.groups):
+        raise Unsupported(name, f"holds a block of messages of version {block.version}")
+    found: State = {}
+    which = iter(block.which)
+    try:
+        for conversation, rows in block.groups:
+            for raw in rows:
+                row = bytes(raw)
+                found[conversation + row[:-1]] = (row[-1], block.histories[next(which)])
+    except IndexError as error:
+        raise Unsupported(name, "holds a block of messages whose histories are not there") from error
+    if any(state >= len(STATES) for state, _ in found.values()):
+        raise Unsupported(name, "holds a block of messages in a state that this version does not know")
+    return found
+
+
+def decode_heads(data: bytes, name: str) -> list[tuple[bytes, list[Head]]]:
+    """Return the beginnings of all rows of a block, in order, after the conversation's id."""
+    return encoding.decode(_heads_decoder, data, name).groups
+
+
+def union_of(blocks: Iterable[bytes], name: str) -> State:
+    """Return the state of the blocks of a month together."""
+    found: State = {}
+    for data in blocks:
+        found.update(decode(data, name))
+    return found
+
+
+__all__ = ["History", "State", "VERSION"]

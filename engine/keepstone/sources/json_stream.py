@@ -24,6 +24,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from keepstone.messages.model import Extra, Raw
+from keepstone.sources.reading import Folder
 
 MAX_VALUE: Final = 4 * 1024 * 1024
 """Characters of one decoded value, at most; what it becomes in memory may be thirty times as large."""
@@ -298,6 +299,15 @@ class _End(Malformed):
 def _whole_surrogates(text: str) -> str:
     """Return JSON text with U+FFFD for each half of a surrogate pair."""
     return _SURROGATES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
+
+
+def small_file(folder: Folder, name: str) -> object:
+    """Return a file that is one small value; None if it is not there, too large, or no JSON."""
+    try:
+        with folder.open(name) as file:
+            return JsonStream(file).value()
+    except (FileNotFoundError, Malformed):
+        return None
 
 
 # What stands in a record ----------------------------------------------------------------------------------------

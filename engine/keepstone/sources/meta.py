@@ -1,9 +1,9 @@
 """Messenger and Instagram, as Meta exports them: `message_1.json` to `message_n.json` of a thread.
 
 The newest message comes first, and the thread's own name and path come last: each file is walked twice. Texts are
-UTF-8 whose bytes were written as characters; what decodes as such was. Chats with end-to-end encryption come in a file of
-another layout, with real texts and without a path. There are no ids of messages or people: people are their
-names, and a message is its thread, author, millisecond and content.
+UTF-8 whose bytes were written as characters; what decodes as such was. Chats with end-to-end encryption come in a file
+of another layout, with real texts and without a path. There are no ids of messages or people: people are their names,
+and a message is its thread, author, millisecond and content.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from keepstone.messages.model import (
     Reaction,
 )  # fmt: skip
 from keepstone.sources.exports import Order, People, Repeats, attachment, direction_of, open_beside, time_of, walk
-from keepstone.sources.json_stream import JsonStream, Record, array, leftover, objects, raw, record, text, whole
+from keepstone.sources.json_stream import JsonStream, Record, array, leftover, objects, record, text, whole
 from keepstone.sources.reading import Folder, Options
 
 NAME = "meta"
@@ -40,6 +40,7 @@ _THREAD = re.compile(
 )
 _PARTICIPANTS = re.compile(rb'^\{\s*"participants"\s*:\s*\[\s*\{\s*"name"\s*:')
 _THREAD_ID = re.compile(r"_([A-Za-z0-9-]{6,})$")
+_INSIDE = re.compile(r"^.*?/(?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+/")
 _MEDIA: Final[tuple[tuple[str, MessageKind], ...]] = (
     ("photos", "image"), ("videos", "video"), ("audio_files", "audio"), ("gifs", "animation"), ("files", "document"),
 )  # fmt: skip
@@ -69,11 +70,8 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start.startswith(b"{") or b'"date_unixtime"' in start:
         return False
-    if b'"messages"' in start:
-        known = _THREAD.search(start) is not None
-    else:
-        known = _PARTICIPANTS.match(start) is not None
-    return known and _parts(name, folder)[0] == name
+    known = _THREAD.search(start) if b'"messages"' in start else _PARTICIPANTS.match(start)
+    return known is not None and _parts(name, folder)[0] == name
 
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
@@ -88,9 +86,7 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
     """Return a file that the export holds: its place is relative to the root of the export, wherever that is."""
-    inside = re.sub(
-        r"^.*?/(?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+/", "", attachment.place
-    )
+    inside = _INSIDE.sub("", attachment.place)
     for place in dict.fromkeys((attachment.place, inside)):
         for up in range(name.count("/") + 1):
             if (file := open_beside(name, folder, "../" * up + place.removeprefix("./"))) is not None:
@@ -106,7 +102,7 @@ def _parts(name: str, folder: Folder) -> list[str]:
     found = [
         (int(part[1]), other)
         for other in folder.names()
-        if posixpath.dirname(other) == beside and (part := _PART.match(other))
+        if (part := _PART.match(other)) and posixpath.dirname(other) == beside
     ]
     return [other for _, other in sorted(found)] or [name]
 
@@ -169,18 +165,13 @@ class _Thread:
         return text(value) if self._encrypted else _repaired(text(value))
 
     def _conversation(self, header: Record) -> Conversation:
-        self._encrypted = "threadName" in header or (
-            "thread_path" not in header
-            and "title" not in header
-            and any(isinstance(entry, str) for entry in array(header.get("participants")))
-        )
-        named = [
-            entry if isinstance(entry, str) else record(entry).get("name")
-            for entry in array(header.get("participants"))
-        ]
+        people = array(header.get("participants"))
+        self._encrypted = "threadName" in header or any(isinstance(entry, str) for entry in people)
+        named = [entry if isinstance(entry, str) else record(entry).get("name") for entry in people]
         names = [self._text(name) for name in named if name]
         title = self._text(header.get("title") or header.get("threadName"))
-        place = posixpath.basename(text(header.get("thread_path")) or posixpath.dirname(self._name))
+        own_folder = posixpath.dirname(self._name) if _PART.match(self._name) else ""
+        place = posixpath.basename(text(header.get("thread_path")) or own_folder)
         identified = _THREAD_ID.search(place)
         self._key = identified[1] if identified else f"~{title}" if title else f"~{place}"
         others = [name for name in names if name != self._said_owner]
@@ -196,12 +187,15 @@ class _Thread:
             service=self._service, account=self._owner, key=self._key, title=title,
             kind="person" if single else "group" if len(names) > 2 or header.get("joinable_mode") else "unknown",
             people=tuple(Person(address=f"~{name}", name=name) for name in sorted(set(names))),
-            extra={key: self._raw(value) for key, value in leftover(header, _HEADER).items()},
+            extra=self._extra(header, _HEADER),
         )  # fmt: skip
 
-    def _raw(self, value: object) -> str | int | float | bytes | bool | None:
-        plain = raw(value)
-        return self._text(plain) if isinstance(plain, str) else plain
+    def _extra(self, given: Record, known: frozenset[str]) -> Extra:
+        found = leftover(given, known)
+        for key, value in found.items():
+            if isinstance(value, str):
+                found[key] = self._text(value)
+        return found
 
     # Newest first ---------------------------------------------------------------------------------------------
 
@@ -229,7 +223,7 @@ class _Thread:
             self._people.named(author, name)
         body = self._text(entry.get("content") or entry.get("text"))
         kind, attachments = self._content(entry, body)
-        extra: Extra = {key: self._raw(value) for key, value in leftover(entry, _KNOWN).items()}
+        extra = self._extra(entry, _KNOWN)
         if (form := text(entry.get("type"))) and form not in ("Generic", "text", "media"):
             extra["type"] = form
         content = body or "\n".join(posixpath.basename(file.place) for file in attachments) or form

@@ -30,7 +30,7 @@ from keepstone.messages.model import (
     Person,
     Reaction,
 )  # fmt: skip
-from keepstone.sources.exports import Order, People, attachment, iso_time, open_beside, time_of, walk
+from keepstone.sources.exports import Order, People, attachment, iso_time, no_messages, open_beside, time_of, walk
 from keepstone.sources.json_stream import (
     JsonStream,
     Record,
@@ -81,12 +81,11 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield a channel."""
     with folder.open(name) as file:
         head = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"{"):
-        return walk(name, folder, lambda stream: _exported(stream, options))
-    package = _Package(name, folder, options)
+    if _PACKAGE_CSV.match(head):
+        return _Package(name, folder, options).read_csv()
     if head.startswith(b"["):
-        return walk(name, folder, package.read)
-    return package.read_csv()
+        return walk(name, folder, _Package(name, folder, options).read)
+    return walk(name, folder, lambda stream: _exported(name, stream, options))
 
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
@@ -97,17 +96,20 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
 # DiscordChatExporter --------------------------------------------------------------------------------------------
 
 
-def _exported(stream: JsonStream, options: Options) -> Iterator[Item]:
+def _exported(name: str, stream: JsonStream, options: Options) -> Iterator[Item]:
     header: Record = {}
+    channel: _Channel | None = None
     for key in stream.members():
         if key == "messages" and stream.peek() == "[":
-            channel = _Channel(header, options)
+            channel = channel or _Channel(header, options)
             yield channel.conversation
             for entry in stream.records(_looks_right):
                 yield channel.item(entry)
             yield from channel.people.more()
-        else:
+        elif stream.peek() != "[":
             header[key] = stream.value()
+    if channel is None:
+        yield no_messages(name)
 
 
 def _looks_right(found: Record) -> bool:

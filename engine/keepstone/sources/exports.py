@@ -43,6 +43,11 @@ def walk(name: str, folder: Folder, read: Callable[[JsonStream], Iterator[Item]]
             yield Loss(what=f"{stream.damaged} damaged records of {name} were left out.", records=stream.damaged)
 
 
+def no_messages(name: str) -> Loss:
+    """Return what is said of a file that should have a list of messages and has none."""
+    return Loss(what=f"The file {name} has no list of messages; what is in its place was not read.")
+
+
 def open_beside(name: str, folder: Folder, place: str) -> BinaryIO | None:
     """Return a file that an export names relative to the folder of the file `name`; None if it is not there."""
     if not place or "://" in place or "\0" in place:

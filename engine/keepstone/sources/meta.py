@@ -28,7 +28,17 @@ from keepstone.messages.model import (
     Person,
     Reaction,
 )  # fmt: skip
-from keepstone.sources.exports import Order, People, Repeats, attachment, direction_of, open_beside, time_of, walk
+from keepstone.sources.exports import (
+    Order,
+    People,
+    Repeats,
+    attachment,
+    direction_of,
+    no_messages,
+    open_beside,
+    time_of,
+    walk,
+)
 from keepstone.sources.json_stream import JsonStream, Record, array, leftover, objects, record, text, whole
 from keepstone.sources.reading import Folder, Options
 
@@ -150,10 +160,14 @@ class _Thread:
             conversation = self._conversation(header)
             self._people = People(conversation)
             yield conversation
+        found = False
         for key in stream.members():
             if key == "messages" and stream.peek() == "[":
+                found = True
                 for entry in stream.records(_looks_right):
                     yield from self._take(entry)
+        if not found:
+            yield no_messages(self._name)
 
     def end(self) -> Iterator[Item]:
         """Yield what is left when all files are read."""

@@ -61,8 +61,9 @@ _KNOWN: Final = frozenset(
 )  # fmt: skip
 _FILE: Final = frozenset(
     ("name", "title", "mimetype", "size", "url_private", "url_private_download", "permalink", "permalink_public",
-     "timestamp", "username", "pretty_type", "user_team", "editable", "is_public", "public_url_shared", "has_rich_preview",
-     "display_as_bot", "is_external", "media_display_type", "external_type", "file_access", "skipped_shares", "is_starred")
+     "timestamp", "username", "pretty_type", "user_team", "editable", "is_public", "public_url_shared", "is_starred",
+     "has_rich_preview", "display_as_bot", "is_external", "media_display_type", "external_type", "file_access",
+     "skipped_shares")
 )  # fmt: skip
 
 

@@ -34,10 +34,11 @@ from keepstone.sources.exports import (
     attachment,
     direction_of,
     iso_time,
+    no_messages,
     open_beside,
     time_of,
     walk,
-)
+)  # fmt: skip
 from keepstone.sources.json_stream import (
     CutOff,
     JsonStream,
@@ -117,7 +118,8 @@ class _Export:
         self._folder = folder
         self._owner = options.owner
         self._owner_name = ""
-        self._count = 0
+        self._lists = 0
+        self._chats = -1
         self._headers: list[Record] | None = None
 
     def read(self, stream: JsonStream) -> Iterator[Item]:
@@ -133,11 +135,14 @@ class _Export:
                 yield from self._list(stream)
             elif stream.peek() not in ("[", "{"):
                 header[key] = stream.value()
+        if not self._lists:
+            yield no_messages(self._name)
 
     def _list(self, stream: JsonStream) -> Iterator[Item]:
         for key in stream.members():
             if key != "list" or stream.peek() != "[":
                 continue
+            self._lists += 1
             for start in stream.items():
                 while start == "{":
                     try:
@@ -158,9 +163,10 @@ class _Export:
                 header[key] = stream.value()
 
     def _messages(self, stream: JsonStream, header: Record) -> Iterator[Item]:
+        self._chats += 1
         if "type" not in header or "id" not in header:
             header = {**header, **self._later_header()}
-        self._count += 1
+        self._lists += 1
         chat: _Chat | None = None
         for entry in stream.records(_looks_right, _CHAT_START):
             if chat is None:
@@ -181,7 +187,7 @@ class _Export:
                     _collect_headers(JsonStream(file), self._headers)
                 except Malformed:
                     pass  # The walk that yields will tell.
-        return self._headers[self._count] if self._count < len(self._headers) else {}
+        return self._headers[self._chats] if self._chats < len(self._headers) else {}
 
 
 def _collect_headers(stream: JsonStream, found: list[Record], depth: int = 0) -> None:

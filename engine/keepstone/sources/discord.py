@@ -30,7 +30,17 @@ from keepstone.messages.model import (
     Person,
     Reaction,
 )  # fmt: skip
-from keepstone.sources.exports import Order, People, attachment, iso_time, no_messages, open_beside, time_of, walk
+from keepstone.sources.exports import (
+    Order,
+    People,
+    attachment,
+    iso_time,
+    kind_of_file,
+    no_messages,
+    open_beside,
+    time_of,
+    walk,
+)
 from keepstone.sources.json_stream import (
     JsonStream,
     Record,
@@ -62,11 +72,6 @@ _KINDS: Final[dict[str, ConversationKind]] = {
     "DirectTextChat": "person", "DirectGroupTextChat": "group", "DM": "person", "GROUP_DM": "group", "1": "person",
     "3": "group",
 }  # fmt: skip
-_FILES: Final[tuple[tuple[MessageKind, tuple[str, ...]], ...]] = (
-    ("image", (".png", ".jpg", ".jpeg", ".webp", ".heic", ".avif")), ("animation", (".gif",)),
-    ("video", (".mp4", ".mov", ".webm", ".mkv")), ("voice", ("voice-message.ogg",)),
-    ("audio", (".mp3", ".ogg", ".wav", ".m4a", ".flac", ".opus")),
-)  # fmt: skip
 
 
 def recognises(name: str, head: bytes, folder: Folder) -> bool:
@@ -242,8 +247,8 @@ def _kind(attachments: tuple[Attachment, ...], sticker: bool) -> MessageKind:
         return "sticker"
     if not attachments:
         return "text"
-    name = attachments[0].name.lower()
-    return next((kind for kind, ends in _FILES if name.endswith(ends)), "document")
+    name = attachments[0].name
+    return "voice" if name == "voice-message.ogg" else kind_of_file("", name)
 
 
 # The official package -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
-from keepstone.messages.model import Attachment, Conversation, Item, Loss, Person
+from keepstone.messages.model import Attachment, Conversation, Item, Loss, MessageKind, Person
 from keepstone.sources.json_stream import JsonStream, Malformed
 from keepstone.sources.reading import Folder, UnreadableSource
 
@@ -137,6 +137,24 @@ def direction_of(author: str, owner: str, other: str) -> Literal["in", "out", "u
     if owner:
         return "out" if author == owner else "in"
     return "in" if author == other else "out"
+
+
+def kind_of_file(mime: str, name: str = "") -> MessageKind:
+    """Return what a message with this file is: by the file's type, or the end of its name."""
+    group, _, form = mime.partition("/")
+    if not mime:
+        return _KIND_OF_NAME.get(name.rpartition(".")[2].lower(), "document")
+    if form == "gif":
+        return "animation"
+    return "image" if group == "image" else "video" if group == "video" else "audio" if group == "audio" else "document"
+
+
+_KIND_OF_NAME: Final[dict[str, MessageKind]] = {
+    **dict.fromkeys(("jpg", "jpeg", "png", "webp", "heic", "avif"), "image"),
+    **dict.fromkeys(("mp4", "mov", "webm", "mkv"), "video"),
+    **dict.fromkeys(("mp3", "m4a", "aac", "ogg", "opus", "wav", "flac"), "audio"),
+    "gif": "animation",
+}
 
 
 def file_name(place: str) -> str:

@@ -34,6 +34,7 @@ from keepstone.sources.exports import (
     Repeats,
     attachment,
     direction_of,
+    kind_of_file,
     no_messages,
     open_beside,
     time_of,
@@ -68,11 +69,6 @@ _TYPES: Final[Mapping[str, MessageKind]] = {
 }  # fmt: skip
 _GROUP_LIMIT: Final = 10_000
 """Messages of one millisecond that are held back to be counted from the oldest."""
-_KIND_OF_NAME: Final[Mapping[str, MessageKind]] = {
-    "jpg": "image", "jpeg": "image", "png": "image", "webp": "image", "heic": "image", "gif": "animation",
-    "mp4": "video", "mov": "video", "webm": "video", "aac": "audio", "m4a": "audio", "mp3": "audio", "ogg": "audio",
-    "wav": "audio",
-}  # fmt: skip
 
 
 def recognises(name: str, head: bytes, folder: Folder) -> bool:
@@ -273,7 +269,7 @@ class _Thread:
             files.append(self._file(record(entry["sticker"])))
         if "media" in entry:
             files += [self._file(file) for file in objects(entry["media"])]
-            kind = _KIND_OF_NAME.get(files[0].place.rpartition(".")[2].lower(), "document") if files else kind
+            kind = kind_of_file("", files[0].place) if files else kind
         if entry.get("is_unsent") is True or entry.get("isUnsent") is True:
             return "deleted", tuple(files)
         if "call_duration" in entry:

@@ -25,7 +25,7 @@ from keepstone.messages.model import (
     Person,
     Reaction,
 )  # fmt: skip
-from keepstone.sources.exports import Order, People, direction_of, open_beside, time_of, walk
+from keepstone.sources.exports import Order, People, direction_of, kind_of_file, open_beside, time_of, walk
 from keepstone.sources.json_stream import (
     JsonStream,
     Malformed,
@@ -197,7 +197,7 @@ class _Chat:
         if form not in _TEXTS:
             kind = _KINDS.get(form, "event")
         elif attachments:
-            kind = _kind(attachments[0])
+            kind = kind_of_file(attachments[0].mime)
         extra = leftover(entry, _KNOWN)
         blocks = entry.get("blocks")
         if blocks and (not body or any(block.get("type") != "rich_text" for block in objects(blocks))):
@@ -238,13 +238,6 @@ def _file(file: Record) -> Attachment:
             if not key.startswith(("thumb_", "original_", "deanimate"))
         },
     )
-
-
-def _kind(file: Attachment) -> MessageKind:
-    if file.mime == "image/gif":
-        return "animation"
-    group = file.mime.partition("/")[0]
-    return "image" if group == "image" else "video" if group == "video" else "audio" if group == "audio" else "document"
 
 
 def _reactions(value: object) -> tuple[Reaction, ...]:

@@ -6,8 +6,8 @@ import plistlib
 import sqlite3
 
 NEW = (
-    "guid TEXT UNIQUE NOT NULL, text TEXT, attributedBody BLOB, subject TEXT, handle_id INTEGER,"
-    " service TEXT, account TEXT, date INTEGER, date_read INTEGER, date_delivered INTEGER, is_from_me INTEGER DEFAULT 0,"
+    "guid TEXT UNIQUE NOT NULL, text TEXT, attributedBody BLOB, subject TEXT, handle_id INTEGER, service TEXT,"
+    " account TEXT, date INTEGER, date_read INTEGER, date_delivered INTEGER, is_from_me INTEGER DEFAULT 0,"
     " is_read INTEGER DEFAULT 0, is_sent INTEGER DEFAULT 0, is_delivered INTEGER DEFAULT 0, error INTEGER DEFAULT 0,"
     " item_type INTEGER DEFAULT 0, group_title TEXT, group_action_type INTEGER, other_handle INTEGER,"
     " is_audio_message INTEGER DEFAULT 0, is_system_message INTEGER DEFAULT 0, is_service_message INTEGER DEFAULT 0,"
@@ -59,7 +59,7 @@ class Database:
             "CREATE TABLE attachment (ROWID INTEGER PRIMARY KEY, guid TEXT, filename TEXT, mime_type TEXT,"
             " transfer_name TEXT, total_bytes INTEGER, is_sticker INTEGER DEFAULT 0)",
             "INSERT INTO handle VALUES (1, '+491711234567', 'iMessage'), (2, 'ann@example.org', 'iMessage')",
-            "INSERT INTO chat VALUES (1, 'iMessage;-;+491711234567', 45, '+491711234567', 'iMessage', '', 'E:me@x', '')",
+            "INSERT INTO chat VALUES (1, 'iMessage;-;+491711234567', 45, '+491711234567', 'iMessage', '', '', '')",
             "INSERT INTO chat VALUES (2, 'iMessage;+;chat77', 43, 'chat77', 'iMessage', 'Trip', 'E:me@x', 'chat77')",
             "INSERT INTO chat_handle_join VALUES (1, 1), (2, 1), (2, 2)",
         ):

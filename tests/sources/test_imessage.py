@@ -220,8 +220,5 @@ def test_property_lists_from_anywhere_are_no_failure(data: bytes) -> None:
 
 
 def test_an_endless_property_list_is_none() -> None:
-    looped = (
-        b"bplist00" + b"\xa1\x00" + b"\x08" + bytes(6) + b"\x01\x01" + (1).to_bytes(8) + bytes(8) + (10).to_bytes(8)
-    )
-    assert property_list(looped) == {}
-    assert sqlite3.sqlite_version
+    trailer = bytes(6) + b"\x01\x01" + (1).to_bytes(8, "big") + bytes(8) + (10).to_bytes(8, "big")
+    assert property_list(b"bplist00\xa1\x00\x08" + trailer) == {}

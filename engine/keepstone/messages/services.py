@@ -24,7 +24,8 @@ def signal(chat: str, author: str, sent_ms: int) -> bytes:
     """Return the identity of a message of Signal: an author sends no two messages at one time.
 
     Args:
-        chat: the other's address, or the group's; the same in every format: see `signal_address`.
+        chat: the other's address, or the group's; the same in every format: see `signal_address`, `signal_group`.
+        author: their address; empty for the owner, whose own address not every format tells.
     """
     return identity("signal", chat, author, sent_ms)
 
@@ -37,6 +38,11 @@ def signal_address(aci: bytes, number: str, pni: bytes = b"") -> str:
         address = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
         return address if aci else f"PNI:{address}"
     return f"+{number.lstrip('+')}" if number else ""
+
+
+def signal_group(master_key: bytes) -> str:
+    """Return how a group is addressed: by a hash of its master key, which opens it and so is kept out of sight."""
+    return f"group:{identity('signal group', master_key).hex()}"
 
 
 def unnumbered(service: Service, chat: str, author: str, time_ms: int, content: str, repeat: int) -> bytes:

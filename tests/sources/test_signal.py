@@ -127,9 +127,9 @@ def test_every_kind_of_item_is_kept() -> None:
 
 def test_a_cut_file_keeps_every_complete_message() -> None:
     frames = [item(number, **said(f"text {number}")) for number in range(3)]
-    lines, binary = signals.export(*frames), signals.backup(*frames)
-    for reader, name, data in ((EXPORT, "main.jsonl", lines), (BACKUP, "main", binary)):
-        ends = {len(write(*frames[:number])) for number in range(4) for write in (signals.export, signals.backup)}
+    for reader, write in ((EXPORT, signals.export), (BACKUP, signals.backup)):
+        name, data = "main.jsonl", write(*frames)
+        ends = {len(write(*frames[:number])) for number in range(4)}
         whole = [each for each in chats.read(reader, {name: data}) if isinstance(each, Message)]
         for cut in range(len(data)):
             folder = MemoryFolder({name: data[:cut]})

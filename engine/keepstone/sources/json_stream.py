@@ -266,10 +266,14 @@ class JsonStream:
         """Go to the next place where an object follows another one."""
         while True:
             found = _NEXT.search(self._text, self._pos)
-            stop = end.search(self._text, self._pos, found.start() if found else len(self._text)) if end else None
-            if stop is not None:
-                self._pos = stop.start()
-                raise _End
+            limit = found.end() if found else len(self._text)
+            if end is not None:
+                if len(self._text) - limit < _SEPARATOR and self._more():
+                    continue  # What stands behind the array may be cut off here.
+                stop = end.search(self._text, self._pos)
+                if stop is not None and stop.start() <= limit:
+                    self._pos = stop.start()
+                    raise _End
             if found is not None:
                 self._pos = found.end()
                 return

@@ -61,6 +61,7 @@ _EXTRA: Final = (
     "expressive_send_style_id", "date_edited", "date_retracted", "date_played", "error", "item_type", "is_spam",
     "share_status", "share_direction", "associated_message_guid", "associated_message_type",
 )  # fmt: skip
+_Row = dict[str, object]
 _LINK: Final = "com.apple.messages.URLBalloonProvider"
 
 
@@ -148,13 +149,15 @@ class _Messages:
             number = _int(row["ROWID"])
             yield from self._message(row, chats.of(number), files.of(number))
 
-    def _select(self, table: str, wanted: tuple[str, ...], rest: str = "") -> Iterator[sqlite3.Row]:
+    def _select(self, table: str, wanted: tuple[str, ...], rest: str = "") -> Iterator[_Row]:
         """Return rows with the wanted columns, NULL for those that this version does not have."""
         if table not in self._tables:
-            return iter(())
+            return
         known = columns(self._database, table) | {"ROWID"}
         chosen = ", ".join(f'"{column}"' if column in known else f'NULL AS "{column}"' for column in wanted)
-        return self._database.execute(f'SELECT {chosen.replace(_ROWID, "ROWID AS ROWID")} FROM "{table}" {rest}')
+        rows = self._database.execute(f'SELECT {chosen.replace(_ROWID, "ROWID AS ROWID")} FROM "{table}" {rest}')
+        for row in rows:
+            yield dict(zip(wanted, row, strict=True))  # A look-up by name in the row itself goes through all columns.
 
     # What messages refer to -----------------------------------------------------------------------------------
 
@@ -208,14 +211,14 @@ class _Messages:
             given = _Tapback(kind, self._author(row), emoji or str(kind), _time(row["date"])[0])
             self._tapbacks.setdefault(_target(row["associated_message_guid"]), []).append(given)
 
-    def _author(self, row: sqlite3.Row) -> str:
+    def _author(self, row: _Row) -> str:
         if row["is_from_me"]:
             return _text(row["destination_caller_id"]) or _account(row["account"])
         return self._handles.get(_int(row["handle_id"]), "")
 
     # Messages -------------------------------------------------------------------------------------------------
 
-    def _message(self, row: sqlite3.Row, chats: list[sqlite3.Row], files: list[sqlite3.Row]) -> Iterator[Item]:
+    def _message(self, row: _Row, chats: list[sqlite3.Row], files: list[sqlite3.Row]) -> Iterator[Item]:
         tapback = 2000 <= _int(row["associated_message_type"]) < 4000
         if tapback and self._exists(_target(row["associated_message_guid"])):
             return  # Its message has it.
@@ -269,7 +272,7 @@ class _Messages:
     def _exists(self, guid: str) -> bool:
         return self._database.execute("SELECT 1 FROM message WHERE guid = ?", (guid,)).fetchone() is not None
 
-    def _chat_of(self, row: sqlite3.Row, author: str) -> Conversation:
+    def _chat_of(self, row: _Row, author: str) -> Conversation:
         """Return the chat of a message that no chat has any more: the one with its sender."""
         service = "sms" if _text(row["service"]) in ("SMS", "RCS") else "imessage"
         other = self._handles.get(_int(row["handle_id"]), "")
@@ -304,8 +307,8 @@ def _time(value: object) -> tuple[int, int]:
     return time_of(int(value * 1000) + _SINCE_MS), 1 if isinstance(value, float) else 1000
 
 
-def _extra(row: sqlite3.Row, names: tuple[str, ...]) -> Extra:
-    return {name: value for name in names if (value := row[name]) and not isinstance(value, bytes)}
+def _extra(row: _Row, names: tuple[str, ...]) -> Extra:
+    return {name: value for name in names if (value := row[name]) and isinstance(value, str | int | float)}
 
 
 def _target(value: object) -> str:
@@ -314,14 +317,14 @@ def _target(value: object) -> str:
     return said.rpartition("/")[2] if "/" in said else said.removeprefix("bp:")
 
 
-def _body(row: sqlite3.Row) -> str:
+def _body(row: _Row) -> str:
     body, archived = _text(row["text"]), row["attributedBody"]
     if not body and isinstance(archived, bytes):
         body = attributed_text(archived) or ""
     return "" if not body.strip("\ufffc\ufffd") else body  # Slots of attachments and nothing else.
 
 
-def _summary(row: sqlite3.Row) -> dict[str, object]:
+def _summary(row: _Row) -> dict[str, object]:
     data = row["message_summary_info"]
     return property_list(data) if isinstance(data, bytes) else {}
 
@@ -338,7 +341,7 @@ def _edits(summary: dict[str, object]) -> tuple[tuple[Edit, ...], bool]:
     return tuple(sorted(found, key=lambda edit: edit.time_ms)), bool(summary.get("rp"))
 
 
-def _kind(row: sqlite3.Row, body: str, attachments: tuple[Attachment, ...], files: list[sqlite3.Row]) -> MessageKind:
+def _kind(row: _Row, body: str, attachments: tuple[Attachment, ...], files: list[sqlite3.Row]) -> MessageKind:
     if row["item_type"] or row["is_system_message"] or row["is_service_message"]:
         return "event"
     if row["is_audio_message"]:
@@ -350,7 +353,7 @@ def _kind(row: sqlite3.Row, body: str, attachments: tuple[Attachment, ...], file
     return "text" if body else "empty"
 
 
-def _state(row: sqlite3.Row, mine: bool) -> State:
+def _state(row: _Row, mine: bool) -> State:
     if not mine:
         return "read" if row["is_read"] else ""
     if row["error"]:
@@ -365,7 +368,7 @@ def _attachment(row: sqlite3.Row) -> Attachment:
         mime=_text(row["mime_type"]),
         name=_text(row["transfer_name"]) or posixpath.basename(place),
         place=place,
-        extra=_extra(row, ("guid", "is_sticker", "uti")),
+        extra=_extra(dict(row), ("guid", "is_sticker", "uti")),
     )
 
 

@@ -123,6 +123,8 @@ def _compiled(schema: str) -> dict[str, dict[int, _Field]]:
     return found
 
 
+_FIXED: Final = {1: 8, 5: 4}
+"""Bytes of values of fixed length, by their wire type; of types that do not exist, more than there are."""
 MESSAGES: Final = _compiled(_SCHEMA)
 
 
@@ -197,8 +199,16 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
     if depth > MAX_DEPTH:
         raise Broken("a message is nested too deep")
     fields, found = MESSAGES[message], Record()
-    for number, value in protobuf_fields(data):
-        field = fields.get(number)
+    at, end = 0, len(data)
+    while at < end:
+        tag, at = varint(data, at)
+        size, at = varint(data, at) if tag & 7 in (0, 2) else (_FIXED.get(tag & 7, end + 1), at)
+        field = fields.get(tag >> 3)
+        value: int | bytes = size
+        if tag & 7:
+            if size > end - at:
+                raise Broken("a message ends too soon")
+            value, at = data[at : at + size], at + size
         if field is None:
             continue
         plain = _plain(field, value, depth)

@@ -174,9 +174,9 @@ class Frames:
         if chat is None:
             chat = self._chats[number] = Conversation(service="signal", account=self._account, key=f"~{number}")
             yield chat
-        form = next((name for name in _ITEMS if name in given), "")
-        update = record(given.get("updateMessage"))
-        called = next((name for name in _UPDATES if name in update), "")
+        form = _form(given)
+        update = record(given[form]) if form == "updateMessage" else {}
+        called = next((name for name in _UPDATES if name in update), "") if update else ""
         if called:
             yield self._call(given, record(update[called]), called, chat)
         else:
@@ -190,15 +190,15 @@ class Frames:
         sent = whole(first.get("dateSent")) or 0
         time_ms = time_of(sent)
         content, kind = record(given.get(form)), _ITEMS.get(form, "unknown")
-        direction: Direction = next((way for name, way in _DIRECTIONS.items() if name in given), "unknown")
+        direction = _direction(given)
         attachments, kind = self._attachments(content, form, kind)
         body = self._body(content)
         extra = leftover(given, _KNOWN)
         extra |= _details(content, form, given.get(form))
         if kind == "text" and not body:
             kind = "empty"
-        quote = record(content.get("quote"))
-        target = whole(quote.get("targetSentTimestamp"))
+        quote = record(content.get("quote")) if "quote" in content else {}
+        target = whole(quote["targetSentTimestamp"]) if "targetSentTimestamp" in quote else None
         return Message(
             identity=services.signal(chat.key, author, sent),
             service="signal",
@@ -213,16 +213,19 @@ class Frames:
             reply_to=f"{self._author(quote.get('authorId'))}:{target}" if target else "",
             state=_state(given),
             attachments=attachments,
-            reactions=self._reactions(content),
+            reactions=self._reactions(content) if "reactions" in content else (),
             edits=self._edits(given, revisions) if revisions else (),
             extra=extra,
         )
 
     def _body(self, content: Record) -> str:
         """Return the text of a message. One that is too long for its frame goes on in a file."""
+        said = record(content.get("text"))
+        if len(content) == 1 and said:
+            return text(said.get("body"))
         reply = record(content.get("textReply"))
-        said = content.get("text") or reply.get("text")
-        body = text(record(said).get("body")) or text(content.get("question")) or text(content.get("emoji"))
+        said = said or record(reply.get("text"))
+        body = text(said.get("body")) or text(content.get("question")) or text(content.get("emoji"))
         longer = record(content.get("longText")) or record(reply.get("longText"))
         if longer and (place := self._pointer(longer).place):
             file = open_beside(self._name, self._folder, place)
@@ -235,9 +238,8 @@ class Frames:
     def _edits(self, given: Record, revisions: list[Record]) -> tuple[Edit, ...]:
         found = []
         for before, after in zip(revisions, [*revisions[1:], given], strict=True):
-            form = next((name for name in _ITEMS if name in before), "")
             until = time_of(whole(after.get("dateSent")))
-            found.append(Edit(text=self._body(record(before.get(form))), time_ms=until))
+            found.append(Edit(text=self._body(record(before.get(_form(before)))), time_ms=until))
         return tuple(found)
 
     def _reactions(self, content: Record) -> tuple[Reaction, ...]:
@@ -254,6 +256,8 @@ class Frames:
     # Files ----------------------------------------------------------------------------------------------------
 
     def _attachments(self, content: Record, form: str, kind: MessageKind) -> tuple[tuple[Attachment, ...], MessageKind]:
+        if form == "standardMessage" and "attachments" not in content:
+            return (), kind
         if form == "stickerMessage":
             return (self._pointer(record(record(content.get("sticker")).get("data"))),), kind
         given = objects(content.get("attachments")) or [record(content.get("attachment"))]
@@ -344,6 +348,21 @@ def _contact_name(contact: Record) -> str:
         if name := f"{text(given)} {text(family)}".strip():
             return name
     return ""
+
+
+def _form(given: Record) -> str:
+    """Return which kind of item a message is; nothing if none that is known."""
+    for name in given:
+        if name in _ITEMS:
+            return name
+    return ""
+
+
+def _direction(given: Record) -> Direction:
+    for name in given:
+        if name in _DIRECTIONS:
+            return _DIRECTIONS[name]
+    return "unknown"
 
 
 def _state(given: Record) -> State:

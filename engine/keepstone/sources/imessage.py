@@ -13,6 +13,7 @@ import hashlib
 import posixpath
 import re
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import BinaryIO, Final, NamedTuple
@@ -135,7 +136,7 @@ class _Messages:
         self._tables = known
         self._handles: dict[int, str] = {}
         self._chats: dict[int, Conversation] = {}
-        self._orders: dict[str, Order] = {}
+        self._orders: defaultdict[str, Order] = defaultdict(Order)
         self._tapbacks: dict[str, list[_Tapback]] = {}
         self._said: set[str] = set()
 
@@ -154,10 +155,12 @@ class _Messages:
         if table not in self._tables:
             return
         known = columns(self._database, table) | {"ROWID"}
-        chosen = ", ".join(f'"{column}"' if column in known else f'NULL AS "{column}"' for column in wanted)
-        rows = self._database.execute(f'SELECT {chosen.replace(_ROWID, "ROWID AS ROWID")} FROM "{table}" {rest}')
-        for row in rows:
-            yield dict(zip(wanted, row, strict=True))  # A look-up by name in the row itself goes through all columns.
+        present = [column for column in wanted if column in known]
+        absent = dict.fromkeys(column for column in wanted if column not in known)
+        chosen = ", ".join(f'"{column}"' for column in present)
+        for row in self._database.execute(f'SELECT {chosen.replace(_ROWID, "ROWID AS ROWID")} FROM "{table}" {rest}'):
+            # A look-up by name in the row itself goes through all columns.
+            yield {**absent, **dict(zip(present, row, strict=True))}
 
     # What messages refer to -----------------------------------------------------------------------------------
 
@@ -254,7 +257,7 @@ class _Messages:
             native=guid,
             time_ms=time_ms,
             precision_ms=precision_ms,
-            order=self._orders.setdefault(chat.key, Order()).number(time_ms),
+            order=self._orders[chat.key].number(time_ms),
             author=author,
             direction="none" if kind == "event" else "out" if mine else "in",
             kind=kind,

@@ -123,6 +123,7 @@ def _compiled(schema: str) -> dict[str, dict[int, _Field]]:
     return found
 
 
+_VARYING: Final = (0, 2)
 _FIXED: Final = {1: 8, 5: 4}
 """Bytes of values of fixed length, by their wire type; of types that do not exist, more than there are."""
 MESSAGES: Final = _compiled(_SCHEMA)
@@ -201,8 +202,12 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
     fields, found = MESSAGES[message], Record()
     at, end = 0, len(data)
     while at < end:
-        tag, at = varint(data, at)
-        size, at = varint(data, at) if tag & 7 in (0, 2) else (_FIXED.get(tag & 7, end + 1), at)
+        # Most numbers are one byte: a call for each would take as long as all the rest.
+        tag, at = (data[at], at + 1) if data[at] < 0x80 else varint(data, at)
+        if tag & 7 in _VARYING:
+            size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else varint(data, at)
+        else:
+            size = _FIXED.get(tag & 7, end + 1)
         field = fields.get(tag >> 3)
         value: int | bytes = size
         if tag & 7:

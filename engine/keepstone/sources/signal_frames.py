@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import posixpath
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -80,7 +81,7 @@ class Frames:
         self._owner: int | None = None
         self._recipients: dict[int | None, Conversation] = {}
         self._chats: dict[int | None, Conversation] = {}
-        self._orders: dict[str, Order] = {}
+        self._orders: defaultdict[str, Order] = defaultdict(Order)
         self._files: dict[str, str] | None = None
 
     def take(self, frame: Record) -> Iterator[Item]:
@@ -205,7 +206,7 @@ class Frames:
             chat=chat.key,
             native=f"{author}:{sent}",
             time_ms=time_ms,
-            order=self._orders.setdefault(chat.key, Order()).number(time_ms),
+            order=self._orders[chat.key].number(time_ms),
             author=author,
             direction="none" if kind == "event" else direction,
             kind=kind,

@@ -34,6 +34,7 @@ from keepstone.messages.model import (
     State,
 )  # fmt: skip
 from keepstone.sources.attributed import attributed_text, property_list
+from keepstone.sources.call_history import read_calls
 from keepstone.sources.exports import Order, kind_of_file, open_beside, time_of
 from keepstone.sources.reading import Folder, Options, UnreadableSource, columns, open_database, tables
 from keepstone.sources.sqlite import is_sqlite
@@ -60,8 +61,9 @@ _MESSAGE: Final = (
 _EXTRA: Final = (
     "date_read", "date_delivered", "group_title", "group_action_type", "balloon_bundle_id", "thread_originator_part",
     "expressive_send_style_id", "date_edited", "date_retracted", "date_played", "error", "item_type", "is_spam",
-    "share_status", "share_direction", "associated_message_guid", "associated_message_type",
+    "share_status", "share_direction",
 )  # fmt: skip
+_EXTRA_OF_TAPBACK: Final = (*_EXTRA, "associated_message_guid", "associated_message_type")
 _Row = dict[str, object]
 _LINK: Final = "com.apple.messages.URLBalloonProvider"
 
@@ -82,8 +84,6 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
         try:
             known = tables(database)
             if "ZCALLRECORD" in known:
-                from keepstone.sources.call_history import read_calls  # A format of its own, in the same backup.
-
                 yield from read_calls(database)
             elif "message" in known and "guid" in columns(database, "message"):
                 yield from _Messages(database, known).read()
@@ -228,24 +228,24 @@ class _Messages:
         author, mine = self._author(row), bool(row["is_from_me"])
         found = [chat for part in chats if (chat := self._chats.get(_int(part["chat_id"]))) is not None]
         # A message in several chats of one person is told in one of them: the same on every device.
-        chat = min(found, key=lambda chat: chat.key) if found else self._chat_of(row, author)
+        chat = found[0] if len(found) == 1 else min(found, key=_key) if found else self._chat_of(row, author)
         if chat.key not in self._said:
             self._said.add(chat.key)
             yield chat
         time_ms, precision_ms = _time(row["date"])
-        attachments = tuple(_attachment(file) for file in files)
-        body, summary = _body(row), _summary(row)
-        edits, unsent = _edits(summary)
+        attachments = tuple(_attachment(file) for file in files) if files else ()
+        body = _body(row)
+        edits, unsent = _edits(row["message_summary_info"]) if row["message_summary_info"] else ((), False)
         kind = _kind(row, body, attachments, files)
         if tapback:
             kind = "event"
         elif unsent and not body and not attachments:
             kind = "deleted"
         guid = _text(row["guid"])
-        extra = _extra(row, _EXTRA if tapback or row["associated_message_type"] else _EXTRA[:-2])
+        extra = _extra(row, _EXTRA_OF_TAPBACK if row["associated_message_type"] else _EXTRA)
         if (service := _text(row["service"])) not in ("iMessage", ""):
             extra["service"] = service
-        if any(part["gone"] for part in chats):
+        if [part for part in chats if part["gone"]]:
             extra["recently_deleted"] = True
         if row["other_handle"] and (other := self._handles.get(_int(row["other_handle"]))):
             extra["other_handle"] = other
@@ -314,6 +314,10 @@ def _extra(row: _Row, names: tuple[str, ...]) -> Extra:
     return {name: value for name in names if (value := row[name]) and isinstance(value, str | int | float)}
 
 
+def _key(chat: Conversation) -> str:
+    return chat.key
+
+
 def _target(value: object) -> str:
     """Return the guid in `p:0/GUID` or `bp:GUID`: a tapback on one part of a message is told of the message."""
     said = _text(value)
@@ -327,13 +331,9 @@ def _body(row: _Row) -> str:
     return "" if not body.strip("\ufffc\ufffd") else body  # Slots of attachments and nothing else.
 
 
-def _summary(row: _Row) -> dict[str, object]:
-    data = row["message_summary_info"]
-    return property_list(data) if isinstance(data, bytes) else {}
-
-
-def _edits(summary: dict[str, object]) -> tuple[tuple[Edit, ...], bool]:
+def _edits(archived: object) -> tuple[tuple[Edit, ...], bool]:
     """Return the earlier texts of a message, and whether a part of it was unsent."""
+    summary = property_list(archived) if isinstance(archived, bytes) else {}
     parts, found = summary.get("ec"), []
     for events in parts.values() if isinstance(parts, dict) else ():
         known = [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []

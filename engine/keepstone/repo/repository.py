@@ -33,9 +33,14 @@ from keepstone.repo import keys as keyslots
 from keepstone.repo import log, pack, state
 from keepstone.repo.cache import CacheFolder, LocalIndex, Place
 from keepstone.repo.index import open_index
+from keepstone.repo.kept import Kept
 from keepstone.store import Store
 
 FRAME_CACHE_BYTES = 48 * 1024 * 1024
+BLOCK_CACHE_BYTES = 32 * 1024 * 1024
+"""Aligned blocks of packs as they are stored: a night's deltas are hundreds of bytes each and lie side by side."""
+_KEPT_BLOCKS = 2
+"""Only reads of at most so many blocks are kept; a longer one is a frame that nothing shares."""
 MOST_FRAMES_CLIMBED = 16_384
 DIRECTORY_CACHE = 64
 """Opened pack directories that are kept; each is a few hundred KiB at most."""
@@ -85,6 +90,7 @@ class Repository:
         self._index_ready = False
         self._frames: OrderedDict[tuple[PackId, int], bytes] = OrderedDict()
         self._frame_bytes = 0
+        self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._directories: OrderedDict[PackId, tuple[pack.Directory, sealing.FrameCipher]] = OrderedDict()
         self._depths: dict[tuple[int, int], int] = {}
         self._lock = threading.RLock()
@@ -112,6 +118,10 @@ class Repository:
     @property
     def index(self) -> LocalIndex:
         return self._cache.index
+
+    @property
+    def kept(self) -> Kept:
+        return self._cache.kept
 
     def ready_index(self, *, from_packs: bool = False) -> LocalIndex:
         """Bring the local index up to date with what the store lists, and return it.
@@ -275,6 +285,13 @@ class Repository:
         plain = self._frame(directory, cipher, place.ordinal, _Climb())
         return self._cut_out(directory, place, plain, chunk)
 
+    def read_base(self, chunk: ChunkId) -> bytes:
+        """Return a chunk's bytes as `read_chunk`, from what this computer has kept of it if that is right."""
+        kept = self.kept.get(chunk)
+        if kept is not None and chunk_id(self.keys.chunk_id, kept) == chunk:
+            return kept
+        return self.read_chunk(chunk)
+
     def _cut_out(self, directory: pack.Directory, place: Place, plain: bytes, chunk: ChunkId) -> bytes:
         lengths = pack.frame_lengths(directory.frames[place.ordinal])
         start = sum(lengths[: place.position])
@@ -319,12 +336,34 @@ class Repository:
 
     def _read_aligned(self, name: str, offset: int, length: int, size: int) -> memoryview:
         """Read a range as the aligned range around it, so that reads do not show where frames begin."""
-        start = offset - offset % layout.READ_ALIGNMENT
-        end = min(size, -(-(offset + length) // layout.READ_ALIGNMENT) * layout.READ_ALIGNMENT)
+        block = layout.READ_ALIGNMENT
+        first, last = offset // block, (offset + length - 1) // block
+        if last - first >= _KEPT_BLOCKS:
+            data = self._read_blocks(name, first, last, size)
+        else:
+            data = b"".join(self._block(name, number, size) for number in range(first, last + 1))
+        return memoryview(data)[offset - first * block :][:length]
+
+    def _block(self, name: str, number: int, size: int) -> bytes:
+        with self._lock:
+            kept = self._blocks.get((name, number))
+            if kept is not None:
+                self._blocks.move_to_end((name, number))
+                return kept
+        data = self._read_blocks(name, number, number, size)
+        with self._lock:
+            self._blocks[name, number] = data
+            while len(self._blocks) * layout.READ_ALIGNMENT > BLOCK_CACHE_BYTES:
+                self._blocks.popitem(last=False)
+        return data
+
+    def _read_blocks(self, name: str, first: int, last: int, size: int) -> bytes:
+        start = first * layout.READ_ALIGNMENT
+        end = min(size, (last + 1) * layout.READ_ALIGNMENT)
         data = self.store.get(name, start, end - start)
         if len(data) != end - start:
             raise Damaged(name, "it is shorter than its directory says")
-        return memoryview(data)[offset - start : offset - start + length]
+        return data
 
     def _read_bases(self, bases: bytes, climb: _Climb, name: str) -> bytes:
         """Return the bytes of a delta frame's base chunks, concatenated.

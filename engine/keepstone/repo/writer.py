@@ -137,7 +137,7 @@ class Writer:
         if any(depth is None or depth >= layout.WRITTEN_DEPTH for depth in depths):
             return b""
         try:
-            prefix = b"".join(self._repository.read_chunk(base) for base in bases)
+            prefix = b"".join(self._repository.read_base(base) for base in bases)
         except (Damaged, Unsupported, StoreError):
             return b""  # Whoever needs the base itself hears of it; this chunk does without.
         return prefix if len(prefix) <= MOST_BASE_BYTES else b""
@@ -202,15 +202,25 @@ class Writer:
 
     def _work(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
         try:
-            self._pack([pack.make_frame(chunks, self._level)], lane)
+            frame = pack.make_frame(chunks, self._level)
+            if frame.method != pack.RAW:  # What does not compress is media, and nothing will stand on it.
+                self._keep(chunks, if_room=True)
+            self._pack([frame], lane)
         finally:
             self._room.release()
 
     def _work_resembling(self, batch: list[Resembling], lane: int) -> None:
         try:
+            self._keep(((new.chunk, new.data) for new in batch), if_room=False)
             self._pack(self._kinship.frames(batch, self._level), lane)
         finally:
             self._room.release()
+
+    def _keep(self, chunks: Iterable[tuple[ChunkId, bytes]], *, if_room: bool) -> None:
+        """Keep chunks on this computer for the next version to stand on. It probably changes where this one did."""
+        for chunk, data in chunks:
+            if len(data) >= DELTA_FROM and not self._dry_run:
+                self._repository.kept.keep(chunk, data, if_room=if_room)
 
     def _pack(self, frames: Iterable[pack.Frame], lane: int) -> None:
         """Put frames into open packs, and close those that are full."""

@@ -246,6 +246,8 @@ class Writer:
         name = stored_name(stored)
         directory = pack.verify_before_publish(stored, name, self._keys, repository.id, deltas)
         self._put(layout.pack_name(name), stored)
+        if not self._dry_run:
+            repository.keep_end(directory, stored)
         stored.release()
         with self._lock:
             self._stored.append(directory)

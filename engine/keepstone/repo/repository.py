@@ -160,12 +160,13 @@ class Repository:
                 self.missing_packs = True
 
     def _unknown_in(self, directories: Iterable[pack.Directory], unknown: dict[PackId, int]) -> list[pack.Directory]:
-        """Take from `unknown` the packs that these directories describe as the store lists them."""
+        """Take from `unknown` the packs that these directories describe as the store lists them; not those only named."""
         found = []
         for directory in directories:
             if unknown.get(directory.pack) == directory.size:
-                del unknown[directory.pack]
-                found.append(directory)
+                if directory.frames:
+                    del unknown[directory.pack]
+                    found.append(directory)
             elif not self.index.is_live(directory.pack):
                 self.missing_packs = True
         return found

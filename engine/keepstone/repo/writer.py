@@ -276,7 +276,7 @@ class Writer:
             self._begin(self._close_pack, open_pack)
         self._drain()
         if self._unindexed:
-            self._store_index()
+            self._store_index(names_only=len(self._unindexed) == 1)
 
     def _merge(self, packs: list[OpenPack]) -> OpenPack:
         """Put the rests of a run into one pack: a small run stores few objects."""
@@ -290,10 +290,12 @@ class Writer:
         wait(self._futures)
         self._collect()
 
-    def _store_index(self) -> None:
+    def _store_index(self, *, names_only: bool = False) -> None:
         directories, self._unindexed = self._unindexed, []
         repository = self._repository
-        name, stored = index.seal_index(directories, self._keys, repository.id, repository.config.cipher)
+        name, stored = index.seal_index(
+            directories, self._keys, repository.id, repository.config.cipher, names_only=names_only
+        )
         self._put(name, stored)
         if not self._dry_run:
             self._index.keep_indexes([name])

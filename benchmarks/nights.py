@@ -9,7 +9,6 @@ end the first and the last night are restored in turn, from a local index that k
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import statistics
@@ -22,7 +21,7 @@ from itertools import product
 from pathlib import Path
 
 import keepstone
-from growth import ALL, ONLY
+from growth import ONLY
 from keepstone.history import content
 from keepstone.repo import format as layout
 from keepstone.repo import pack, writer
@@ -176,7 +175,9 @@ def main() -> None:
         base, size = Path(name), parse_size(chosen.size)
         signal = 1 if chosen.only == "signal" else Habits().signal_every
         parts = ONLY[chosen.only].parts
-        phone = Phone(base / "phone", Habits(seed=chosen.seed, size=size, media=2 * size, parts=parts, signal_every=signal))
+        phone = Phone(
+            base / "phone", Habits(seed=chosen.seed, size=size, media=2 * size, parts=parts, signal_every=signal)
+        )
         phone.live()
         pairs = product(map(int, chosen.blocks.split(",")), map(int, chosen.depths.split(",")))
         tried = [Nights(base / f"{block}-{depth}", phone, chosen.only, block, depth) for block, depth in pairs]

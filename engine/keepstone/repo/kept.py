@@ -56,9 +56,7 @@ class _File:
 class Kept:
     """Records by name, 32 bytes each. One process uses the folder at a time; threads may share the object."""
 
-    def __init__(
-        self, folder: Path | None, keys: SubKeys, repository: RepositoryId, limit: int | None = None
-    ) -> None:
+    def __init__(self, folder: Path | None, keys: SubKeys, repository: RepositoryId, limit: int | None = None) -> None:
         """Args:
         folder: None keeps nothing.
         """

@@ -99,7 +99,6 @@ class Directory:
             return False
         return self.frames[ordinal].ids[position * ID_LENGTH : (position + 1) * ID_LENGTH] == chunk
 
-
     @property
     def weight(self) -> int:
         """Return about how many bytes it takes in memory."""
@@ -118,16 +117,19 @@ def make_frame(chunks: Sequence[tuple[ChunkId, bytes]], level: int) -> Frame:
     )
 
 
-def make_delta(chunk: ChunkId, data: bytes, bases: bytes, prefix: bytes, level: int) -> Frame | None:
+def make_delta(
+    chunk: ChunkId, data: bytes, bases: bytes, prefix: bytes, level: int, delta_level: int = 1
+) -> Frame | None:
     """Return the delta frame of a chunk; None unless it is smaller than the chunk compressed by itself.
 
     Args:
         bases: ids of the base chunks, `prefix` their bytes.
+        level: at which it would be compressed by itself.
 
     Raises:
         VerifyFailed: it does not read back as the chunk.
     """
-    packed = compression.compress_delta(data, prefix)
+    packed = compression.compress_delta(data, prefix, delta_level)
     cost = len(packed) + len(bases) + sealing.TAG_LENGTH
     if cost > len(data) // 8:
         alone = compression.compress(data, level or 1)

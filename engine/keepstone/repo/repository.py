@@ -41,7 +41,6 @@ BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 """Aligned blocks of packs as they are stored: a night's deltas are hundreds of bytes each and lie side by side."""
 _KEPT_BLOCKS = 2
 """Only reads of at most so many blocks are kept; a longer one is a frame that nothing shares."""
-MOST_FRAMES_CLIMBED = 16_384
 DIRECTORY_CACHE_BYTES = 64 * 1024 * 1024
 """Opened pack directories that are held, by what they take in memory: two hundred nights of an 80 MB database."""
 
@@ -56,7 +55,7 @@ class _Climb:
     def step(self, name: str) -> Iterator[None]:
         self._depth += 1
         self._frames += 1
-        if self._depth > layout.MAX_DEPTH or self._frames > MOST_FRAMES_CLIMBED:
+        if self._depth > layout.MAX_DEPTH or self._frames > layout.MAX_FRAMES_CLIMBED:
             raise Unsupported(name, "has delta frames that stand on more frames than the format allows")
         yield
         self._depth -= 1
@@ -95,7 +94,7 @@ class Repository:
         self._directory_bytes = 0
         self._from_kept: set[PackId] = set()
         """Packs whose directories in memory come from what was kept of them."""
-        self._depths: dict[tuple[int, int], int] = {}
+        self._climbs: dict[tuple[int, int], tuple[int, int]] = {}
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -160,7 +159,7 @@ class Repository:
                 self.missing_packs = True
 
     def _unknown_in(self, directories: Iterable[pack.Directory], unknown: dict[PackId, int]) -> list[pack.Directory]:
-        """Take from `unknown` the packs that these directories describe as the store lists them; not those only named."""
+        """Take from `unknown` the packs that these directories describe as the store lists them, unless only named."""
         found = []
         for directory in directories:
             if unknown.get(directory.pack) == directory.size:
@@ -201,7 +200,7 @@ class Repository:
     def reset_index(self) -> None:
         """Throw the local index away."""
         self._cache.reset()
-        self._depths.clear()
+        self._climbs.clear()
         self._index_ready = False
 
     # Reading chunks --------------------------------------------------------------------------------------
@@ -273,25 +272,33 @@ class Repository:
 
     def depth(self, chunk: ChunkId) -> int | None:
         """Return how many delta frames a chunk stands on; None if it, or one of its bases, is not stored."""
-        return self._depth(chunk, 0)
+        climb = self.climb(chunk)
+        return None if climb is None else climb[0]
 
-    def _depth(self, chunk: ChunkId, above: int) -> int | None:
+    def climb(self, chunk: ChunkId) -> tuple[int, int] | None:
+        """Return the depth of a chunk, and how many frames a reader without a cache opens for it; None if it, or one
+        of its bases, is not stored.
+        """
+        return self._climb(chunk, 0)
+
+    def _climb(self, chunk: ChunkId, above: int) -> tuple[int, int] | None:
         place = self.ready_index().lookup(chunk)
         confirmed = None if place is None else self._confirmed(chunk, place)
         if place is None or confirmed is None or above > layout.MAX_DEPTH:
             return None
         row = confirmed[0].frames[place.ordinal]
         if row.method != pack.DELTA:
-            return 0
+            return 0, 1
         key = (place.pack, place.ordinal)
-        if key not in self._depths:
+        if key not in self._climbs:
             bases = [ChunkId(row.bases[at : at + ID_LENGTH]) for at in range(0, len(row.bases), ID_LENGTH)]
-            below = [self._depth(base, above + 1) for base in bases]
-            known = [depth for depth in below if depth is not None]
+            below = [self._climb(base, above + 1) for base in bases]
+            known = [climb for climb in below if climb is not None]
             if len(known) < len(below):
                 return None
-            self._depths[key] = 1 + max(known, default=0)
-        return self._depths[key]
+            depth = 1 + max((depth for depth, _ in known), default=0)
+            self._climbs[key] = depth, 1 + sum(frames for _, frames in known)
+        return self._climbs[key]
 
     def is_stored(self, chunk: ChunkId) -> bool:
         """As `confirm`, but that a chunk is missing is believed only of a local index made anew in this run."""

@@ -116,6 +116,7 @@ class Kept:
                     temporary.write_bytes(sealed)
                     temporary.rename(self._folder / _LIST)
             self._forget()
+            self._folder = None
 
     def _open(self) -> None:
         """Take over what the last run left, the first time that anything is asked for."""

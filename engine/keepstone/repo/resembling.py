@@ -30,6 +30,9 @@ HARD_BYTES = 16 * 1024 * 1024
 """So much of a run is compressed as hard as can be: about what a day changes in a database beyond recognition. It
 takes a tenth off what the night stores, for a second of one core."""
 
+_CLIMBED = 256
+"""A chunk gets further bases only while a reader opens no more frames than this for it. Without a bound a reader of the
+thirtieth night opens millions, or has them in memory; with it, what has many bases goes on with the one at its place."""
 _RUN = 16
 _COMMON = 4
 """A run that stands in more old chunks than this tells none of them from another."""
@@ -120,7 +123,7 @@ class Kinship:
         for other, shared in votes.most_common(_OTHERS):
             more = batch[other]
             fits = len(bases + more.bases) <= MOST_BASES * ID_LENGTH
-            fits = fits and frames + more.frames < layout.WRITTEN_FRAMES_CLIMBED
+            fits = fits and frames + more.frames <= _CLIMBED
             if shared > 1 and more.bases not in bases and fits:
                 # The likeliest base comes last: what is near is cheaper to refer to.
                 bases, prefix, frames = more.bases + bases, more.prefix + prefix, frames + more.frames

@@ -36,7 +36,7 @@ from keepstone.repo.index import open_index
 from keepstone.repo.kept import Kept
 from keepstone.store import Store
 
-FRAME_CACHE_BYTES = 48 * 1024 * 1024
+FRAME_CACHE_BYTES = 96 * 1024 * 1024
 BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 """Aligned blocks of packs as they are stored: a night's deltas are hundreds of bytes each and lie side by side."""
 _KEPT_BLOCKS = 2

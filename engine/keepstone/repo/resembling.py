@@ -31,8 +31,9 @@ HARD_BYTES = 16 * 1024 * 1024
 takes a tenth off what the night stores, for a second of one core."""
 
 _CLIMBED = 256
-"""A chunk gets further bases only while a reader opens no more frames than this for it. Without a bound a reader of the
-thirtieth night opens millions, or has them in memory; with it, what has many bases goes on with the one at its place."""
+"""A chunk gets further bases only while a reader opens no more frames than this for it. Without a bound a reader of
+the thirtieth night opens millions, or has them in memory."""
+
 _RUN = 16
 _COMMON = 4
 """A run that stands in more old chunks than this tells none of them from another."""

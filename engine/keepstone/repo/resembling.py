@@ -30,7 +30,7 @@ HARD_BYTES = 16 * 1024 * 1024
 """So much of a run is compressed as hard as can be: about what a day changes in a database beyond recognition. It
 takes a tenth off what the night stores, for a second of one core."""
 
-_CLIMBED = 256
+_CLIMBED = 1024
 """A chunk gets further bases only while a reader opens no more frames than this for it. Without a bound a reader of
 the thirtieth night opens millions, or has them in memory."""
 

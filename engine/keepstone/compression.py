@@ -64,17 +64,18 @@ def compress(data: bytes, level: int) -> bytes | None:
     return packed if len(packed) < len(data) - len(data) // 64 else None
 
 
-def compress_delta(data: bytes, prefix: bytes) -> bytes:
+def compress_delta(data: bytes, prefix: bytes, level: int = 1) -> bytes:
     """Return the zstd frame of the data with `prefix` as its raw-content dictionary.
+
+    The lowest level finds what resembles the prefix as well as any; higher ones help what does not resemble it.
 
     Raises:
         NotEnoughMemory: it takes more memory than there is.
     """
-    # The lowest level: what resembles the prefix is found by any, and higher ones gain a hundredth at the fivefold
-    # time. The window must reach back over all of the prefix.
+    # The window must reach back over all of the prefix.
     window = max(zstandard.WINDOWLOG_MIN, (len(data) + len(prefix)).bit_length())
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        1, source_size=len(data), dict_size=len(prefix), window_log=window, write_checksum=False
+        level, source_size=len(data), dict_size=len(prefix), window_log=window, write_checksum=False
     )
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     try:

@@ -180,7 +180,7 @@ class Measured:
 
 
 HEAD = """\
-| kind | MB | plain MB | plain s | container s | ratio | CPU | plain s, next day | container s | ratio | CPU | peak MiB |
+| kind | MB | plain MB | plain s | container s | ratio | CPU | plain s, day 2 | container s | ratio | CPU | peak MiB |
 |---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 

@@ -7,17 +7,23 @@ members of one archive were usually made alike: what proved itself last is tried
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 
 from keepstone.containers import compressor, transforms
 from keepstone.containers.compressor import GZIP, INFO_ZIP, ZLIB
 from keepstone.containers.context import Context, Counted
 from keepstone.containers.nodes import Deflate, DeflateSettings, Span
-from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, pieces_of
+from keepstone.containers.source import BLOCK, Broken, MemorySource, Source, ahead, pieces_of
 
 RAW = compressor.RAW_WINDOW
 WASTE = 16 * 1024 * 1024
 """Plaintext that candidates may go through in vain, for one stream."""
+AHEAD_FROM = 1024 * 1024
+"""Streams that may be this long are inflated in a thread of their own."""
+HANGING = 16
+"""Bytes that an encoder may be ahead of what had to be read to inflate its input: the end of a block."""
 
 _LIKELY = (
     *((ZLIB, level, 8) for level in (6, 9, 1)),
@@ -81,13 +87,14 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
 
 
 class _Attempt:
-    """One candidate against one stream."""
+    """One candidate against one stream, whose bytes are read once: they are inflated, then compared."""
 
     def __init__(self, source: Source, offset: int, limit: int, settings: DeflateSettings, context: Context) -> None:
         self._source, self._offset, self._limit, self._settings = source, offset, limit, settings
         self._context = context
+        self._original: deque[bytes] = deque()
         self._unused: int | None = None
-        self._read = 0
+        self._read = self._proven = 0
         self.plain = Counted()
 
     def run(self) -> int:
@@ -97,22 +104,38 @@ class _Attempt:
             Broken: it is damaged.
             _Different: the candidate makes something else of its plaintext.
         """
-        at = 0
-        plain = transforms.inflate(self._settings.wbits, self._outer(), self._ended)
-        for out in transforms.deflate(self._settings, self._context.metered(self.plain.of(plain))):
-            for start in range(0, len(out), BLOCK):
-                part = out[start : start + BLOCK]
-                if self._source.read_at(self._offset + at, len(part)) != part:
+        hanging = b""
+        inflated = transforms.inflate(self._settings.wbits, self._outer(), self._ended)
+        if self._limit >= AHEAD_FROM:
+            inflated = ahead(inflated)
+        with closing(inflated):
+            for out in transforms.deflate(self._settings, self._context.metered(self.plain.of(inflated))):
+                hanging = self._compare(hanging + out)
+                if len(hanging) > HANGING:
                     raise _Different
-                at += len(part)
-        if self._unused is None or at != self._read - self._unused:
+        if hanging or self._unused is None or self._proven != self._read - self._unused:
             raise _Different
-        return at
+        return self._proven
 
-    def _outer(self) -> Pieces:
+    def _outer(self) -> Iterator[bytes]:
         for piece in pieces_of(self._source, self._offset, self._limit):
+            self._original.append(piece)
             self._read += len(piece)
             yield piece
+
+    def _compare(self, made: bytes) -> bytes:
+        """Compare with as much of the original as was read; return what is left."""
+        at = 0
+        while at < len(made) and self._original:
+            piece = self._original.popleft()
+            size = min(len(piece), len(made) - at)
+            if not made.startswith(piece[:size], at):
+                raise _Different
+            at += size
+            if size < len(piece):
+                self._original.appendleft(piece[size:])
+        self._proven += at
+        return made[at:]
 
     def _ended(self, unused: bytes) -> None:
         self._unused = len(unused)

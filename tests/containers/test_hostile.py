@@ -20,9 +20,11 @@ import pytest
 from containers import writers
 from keepstone.containers import (
     Budget,
+    Deflate,
     DeflateSettings,
     Keys,
     MemorySource,
+    Patience,
     SignalKey,
     compressor,
     parse_key,
@@ -241,6 +243,34 @@ def test_members_that_no_encoder_made_cost_little() -> None:
     last = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, len(infos), len(infos), len(listed), at, 0)
     result = unwrap(MemorySource(b"".join(parts) + listed + last), KEYS)
     assert (result.report.members, result.report.reproduced) == (100, 0)
+
+
+def test_without_compiled_encoders_little_is_tried_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressor, "COMPILED", False)
+    rng = random.Random(SEED)
+    patience = Patience(left=30_000, each=10_000)
+    fed = 0
+    honest = compressor.oracle.Encoder.compress
+
+    def counting(self: compressor.oracle.Encoder, data: bytes) -> bytes:
+        nonlocal fed
+        fed += len(data)
+        return honest(self, data)
+
+    monkeypatch.setattr(compressor.oracle.Encoder, "compress", counting)
+    found, tried = [], 0
+    for size in (3_000, 300_000, *[6_000] * 9):
+        data = writers.zip_of({"a": writers.text(rng, size), "photo": rng.randbytes(900)})
+        fed = 0
+        result = unwrap(MemorySource(data), KEYS, patience=patience)
+        tried += fed
+        assert fed <= 10_000
+        found.append(any(isinstance(node, Deflate) for node in getattr(result.node, "parts", ())))
+        if result.node is not None:
+            assert writers.rebuilt(result.node, writers.read_leaves(result.node, data, KEYS), KEYS) == data
+    assert found[:3] == [True, False, True]
+    assert not any(found[-2:])
+    assert tried <= 30_000
 
 
 STREAM_THROUGH = """

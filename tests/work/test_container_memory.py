@@ -1,6 +1,6 @@
 """Containers of any size take the same memory: whole commands, backup and restore, measured by the system.
 
-`KEEPSTONE_CONTAINER_MB=4000 pytest -s -m slow tests/work/test_container_memory.py` shows it at the size that is promised.
+With `KEEPSTONE_CONTAINER_MB=4000` in the environment they are as large as is promised.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ holds the transforms themselves, which a restore needs and nothing else.
 This package knows bytes. It knows no paths, no repositories and no recipes.
 """
 
-from keepstone.containers.context import HEAD, Budget, Report
+from keepstone.containers.context import HEAD, Budget, Patience, Report
 from keepstone.containers.keys import Keys, SignalKey, WhatsAppKey
 from keepstone.containers.nodes import (
     AesGcm,
@@ -33,7 +33,7 @@ from keepstone.containers.whatsapp import parse_key
 
 __all__ = [
     "AesGcm", "Base64", "Broken", "Budget", "Concat", "Deflate", "DeflateSettings", "FileSource",
-    "HEAD", "Keys", "Leaf", "Literal", "MemorySource", "Node", "Report", "SignalFrames", "SignalKey", "Source", "Span",
-    "Transform", "Unwrapped", "WhatsAppKey", "decode", "encode", "leaves", "length", "parse_key", "parse_passphrase",
-    "rebuild", "recognise", "spans", "unwrap",
+    "HEAD", "Keys", "Leaf", "Literal", "MemorySource", "Node", "Patience", "Report", "SignalFrames", "SignalKey",
+    "Source", "Span", "Transform", "Unwrapped", "WhatsAppKey", "decode", "encode", "leaves", "length", "parse_key",
+    "parse_passphrase", "rebuild", "recognise", "spans", "unwrap",
 ]  # fmt: skip

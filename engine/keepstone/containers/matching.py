@@ -76,12 +76,13 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
     if wbits > 0:
         header = source.read_at(offset, 2)
         levels = _FLEVEL[header[1] >> 6]
+    highest = 9 if compressor.COMPILED else context.patience.highest
     seen = set()
     few = context.failed_in_a_row >= context.budget.failures
     recent = ((settings.encoder, settings.level, settings.mem_level) for settings in context.recent)
     for encoder, level, memory in (*recent, *_LIKELY[: _FEW if few else None]):
         settings = DeflateSettings(encoder, level, wbits, memory, 0)
-        if level in levels and settings not in seen and (encoder == ZLIB or wbits == RAW):
+        if level in levels and level <= highest and settings not in seen and (encoder == ZLIB or wbits == RAW):
             seen.add(settings)
             yield settings
 
@@ -109,7 +110,10 @@ class _Attempt:
         if self._limit >= AHEAD_FROM:
             inflated = ahead(inflated)
         with closing(inflated):
-            for out in transforms.deflate(self._settings, self._context.metered(self.plain.of(inflated))):
+            plain = self._context.metered(self.plain.of(inflated))
+            if not compressor.COMPILED:
+                plain = self._context.patient(plain)
+            for out in transforms.deflate(self._settings, plain):
                 hanging = self._compare(hanging + out)
                 if len(hanging) > HANGING:
                     raise _Different

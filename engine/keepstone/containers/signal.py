@@ -45,7 +45,8 @@ def unwrap_signal(source: Source, context: Context, depth: int) -> Node | None:
     if not context.keys.signal:
         raise Broken("there is no passphrase for it")
     for key in context.keys.signal:
-        survey = _survey(source, start, iv, version, context.keys.signal_pair(key.ref, salt), context)
+        pair = context.aside(lambda ref=key.ref: context.keys.signal_pair(ref, salt))  # type: ignore[misc]  # as below
+        survey = _survey(source, start, iv, version, pair, context)
         if survey is None:
             continue
         length, blobs = survey

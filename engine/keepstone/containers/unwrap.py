@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from keepstone.clock import SYSTEM, Clock
 from keepstone.containers import signal, sms, streams, tar, whatsapp, zips
-from keepstone.containers.context import HEAD, Budget, Context, Report
+from keepstone.containers.context import HEAD, Budget, Context, Patience, Report
 from keepstone.containers.keys import Keys
 from keepstone.containers.nodes import Node, covers
 from keepstone.containers.source import Broken, Source
@@ -34,15 +34,24 @@ def recognise(head: bytes) -> bool:
     return _format_of(head, 0) is not None
 
 
-def unwrap(source: Source, keys: Keys | None = None, budget: Budget | None = None, clock: Clock = SYSTEM) -> Unwrapped:
+def unwrap(
+    source: Source,
+    keys: Keys | None = None,
+    budget: Budget | None = None,
+    clock: Clock = SYSTEM,
+    patience: Patience | None = None,
+) -> Unwrapped:
     """Return the proven expression of a container.
 
     The source must not change meanwhile; whether it did is for the caller to find out, once it has read the leaves.
 
+    Args:
+        patience: shared by all containers of one backup.
+
     Raises:
         SourceError: it cannot be read.
     """
-    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock)
+    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock, patience)
     try:
         node = _examine(source, context, 0)
     except Broken as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from keepstone.containers import HEAD, Broken, Unwrapped, leaves, recognise, unwrap
+from keepstone.containers import HEAD, Broken, Patience, Unwrapped, leaves, recognise, unwrap
 from keepstone.errors import SourceError
 from keepstone.history import tree
 from keepstone.history.ancestor import Ancestor
@@ -57,6 +57,7 @@ class EntryReader:
         self._repository, self._content, self._options, self._tally = repository, content, options, tally
         self._parent = parent
         self._container_keys = container_keys(repository.log)
+        self._patience = Patience()
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
         self._told_missing_key = False
@@ -208,7 +209,7 @@ class EntryReader:
         """
         if reader.size < SMALLEST_CONTAINER or not recognise(reader.read_at(0, HEAD)):
             return None
-        unwrapped = unwrap(reader, self._container_keys)
+        unwrapped = unwrap(reader, self._container_keys, patience=self._patience)
         self._tell_missing_key(reader.path, unwrapped)
         if unwrapped.node is None:
             return None

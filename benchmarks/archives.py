@@ -19,7 +19,7 @@ from keepstone.containers import DeflateSettings, FileSource, Keys, leaves, rebu
 
 SUFFIXES = ("zip", "jar", "war", "aar", "apk", "aab", "whl", "egg", "docx", "xlsx", "pptx", "odt", "ods", "odp", "epub",
             "xpi", "vsix", "nupkg", "gz", "tgz")  # fmt: skip
-ENCODERS = ("zlib", "gzip", "Info-ZIP")
+ENCODERS = ("zlib", "gzip", "Info-ZIP", "flushed zlib")
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Count:
 
 def name_of(settings: DeflateSettings) -> str:
     """Return how a table calls an encoder."""
-    memory = f", memory {settings.mem_level}" if settings.encoder == 0 and settings.mem_level != 8 else ""
+    memory = f", memory {settings.mem_level}" if settings.encoder in (0, 3) and settings.mem_level != 8 else ""
     return f"{ENCODERS[settings.encoder]} {settings.level}{memory}"
 
 

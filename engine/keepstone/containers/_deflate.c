@@ -24,7 +24,7 @@
 #define FEW_STEPS 8u
 #define MANY_STEPS 64u
 
-enum { ZLIB, GZIP, INFO_ZIP }; // the encoder's number in a recipe
+enum { ZLIB, GZIP, INFO_ZIP, FLUSHED }; // the encoder's number in a recipe
 
 // What finds the same matches faster: chains of strings with the same four and the same eight bytes, and for each string
 // how many of its hash chain came before it, so that a short cut through a chain knows how many links it left out.
@@ -35,7 +35,7 @@ typedef struct {
 
 typedef struct {
     // settings
-    int level, ancestor, clamps;
+    int level, ancestor, clamps, flushes;
     unsigned good, lazy, nice, chain, symbols, hash_bits, hash_shift;
     // the search
     uint8_t window[2 * WINDOW + MOST + 8];
@@ -457,6 +457,12 @@ static void run(encoder *e, const uint8_t *data, size_t left, int final)
     if (e->pending)
         note(e, 0, e->window[e->at - 1]);
     e->pending = 0;
+    if (e->flushes) {
+        // An empty stored block, then an empty last one.
+        if (e->block.count)
+            flush_block(e, 0);
+        put_empty_block(&e->out);
+    }
     flush_block(e, 1);
 }
 
@@ -474,8 +480,8 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     (void)kwargs;
     if (!PyArg_ParseTuple(args, "iii:Encoder", &number, &level, &memory))
         return NULL;
-    ancestor = number != ZLIB;
-    if (number < ZLIB || number > INFO_ZIP || level < 1 || level > 9 || (!ancestor && (memory < 8 || memory > 9))) {
+    ancestor = number == GZIP || number == INFO_ZIP;
+    if (number < ZLIB || number > FLUSHED || level < 1 || level > 9 || (!ancestor && (memory < 7 || memory > 9))) {
         PyErr_SetString(PyExc_ValueError, "an encoder has no such settings");
         return NULL;
     }
@@ -494,7 +500,7 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
-    e->level = level, e->ancestor = ancestor, e->clamps = number != GZIP;
+    e->level = level, e->ancestor = ancestor, e->clamps = number != GZIP, e->flushes = number == FLUSHED;
     e->good = levels[level][0], e->lazy = levels[level][1], e->nice = levels[level][2], e->chain = levels[level][3];
     e->hash_bits = hash_bits;
     e->hash_shift = (hash_bits + LEAST - 1) / LEAST;

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from keepstone.containers import compressor, transforms
-from keepstone.containers.compressor import GZIP, INFO_ZIP, ZLIB
+from keepstone.containers.compressor import FLUSHED, GZIP, INFO_ZIP, ZLIB
 from keepstone.containers.context import Context, Counted
 from keepstone.containers.nodes import Deflate, DeflateSettings, Span
 from keepstone.containers.source import BLOCK, Broken, MemorySource, Source, ahead, pieces_of
@@ -28,11 +28,13 @@ HANGING = 16
 _LIKELY = (
     *((ZLIB, level, 8) for level in (6, 9, 1)),
     *((encoder, level, 0) for level in (6, 9, 1) for encoder in (INFO_ZIP, GZIP)),
+    (FLUSHED, 1, 7),
     *((ZLIB, level, 8) for level in (5, 7, 8, 2, 3, 4)),
     *((ZLIB, level, 9) for level in (6, 9, 1, 2, 3, 4, 5, 7, 8)),
     *((encoder, level, 0) for encoder in (INFO_ZIP, GZIP) for level in (2, 3, 4, 5, 7, 8)),
 )
-"""Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android."""
+"""Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android.
+Microsoft Office has level 1 and memory level 7, and flushes before it ends."""
 _FEW = 3
 
 _FLEVEL = {0: range(2), 1: range(2, 6), 2: range(6, 7), 3: range(7, 10)}
@@ -82,7 +84,12 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
     recent = ((settings.encoder, settings.level, settings.mem_level) for settings in context.recent)
     for encoder, level, memory in (*recent, *_LIKELY[: _FEW if few else None]):
         settings = DeflateSettings(encoder, level, wbits, memory, 0)
-        if level in levels and level <= highest and settings not in seen and (encoder == ZLIB or wbits == RAW):
+        if (
+            level in levels
+            and level <= highest
+            and settings not in seen
+            and (encoder in (ZLIB, FLUSHED) or wbits == RAW)
+        ):
             seen.add(settings)
             yield settings
 

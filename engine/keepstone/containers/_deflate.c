@@ -190,17 +190,14 @@ static unsigned search(encoder *e, unsigned candidate)
     return best <= e->ahead ? best : e->ahead;
 }
 
+// The first byte is the lowest, on every machine.
 static uint64_t eight_bytes(const uint8_t *at)
 {
     uint64_t value;
     memcpy(&value, at, sizeof value);
-    return value;
-}
-
-static uint32_t four_bytes(const uint8_t *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
     return value;
 }
 
@@ -214,7 +211,7 @@ static void enter_deep(encoder *e, unsigned end)
         const uint8_t *three = e->window + n;
         unsigned slot = n & (WINDOW - 1);
         unsigned hash = ((unsigned)three[0] << 2 * shift ^ (unsigned)three[1] << shift ^ three[2]) & mask;
-        uint16_t *head4 = d->head4 + (four_bytes(three) * 0x9E3779B1u >> (32 - DEEP_BITS));
+        uint16_t *head4 = d->head4 + ((uint32_t)eight * 0x9E3779B1u >> (32 - DEEP_BITS));
         uint16_t *head8 = d->head8 + (eight * 0x9E3779B97F4A7C15u >> (64 - DEEP_BITS));
         d->rank[slot] = d->entered_of[hash]++;
         e->previous[slot] = e->head[hash];
@@ -307,7 +304,8 @@ static unsigned find_deep(encoder *e)
                 return length;
             sought = 1;
         }
-        length = (unsigned)__builtin_ctzll(other) >> 3;
+        for (length = 4; length < 7 && !(other >> 8 * length & 0xFF); length++) // not all eight are the same
+            ;
         if (length > best) {
             e->match_at = c;
             best = length;

@@ -2,9 +2,10 @@
 
 The three encoders find matches alike: chains of strings with the same hash in a window of 32 KiB, and above level 3 a
 match is used only if the next position has none that is longer. They differ in three ways. A block of zlib ends after
-8191, 16383 or 32767 symbols (memory level 7, 8, 9); one of the ancestor after 32767, or earlier where that seems better. Near the
-end of the input zlib and Info-ZIP settle for a match that reaches it, while gzip searches on and compares bytes of the
-window that are no input any more. So the window is kept as gzip keeps it, rests of older input included.
+8191, 16383 or 32767 symbols (memory level 7, 8, 9); one of the ancestor after 32767, or earlier where that seems
+better. Near the end of the input zlib and Info-ZIP settle for a match that reaches it, while gzip searches on and
+compares bytes of the window that are no input any more. So the window is kept as gzip keeps it, rests of older input
+included.
 """
 
 from __future__ import annotations

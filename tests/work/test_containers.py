@@ -186,8 +186,8 @@ def test_a_container_that_changes_while_it_is_read_is_stored_as_it_is(
 
     honest, calls = entries.unwrap, []
 
-    def interfering(*arguments: object) -> object:
-        found = honest(*arguments)  # type: ignore[arg-type]  # passed on
+    def interfering(*arguments: object, **named: object) -> object:
+        found = honest(*arguments, **named)  # type: ignore[arg-type]  # passed on
         calls.append(1)
         if len(calls) == 1:
             file.write_bytes(writers.zip_of({"a": words(2, 50_000)}))

@@ -182,8 +182,8 @@ def test_meta_all_files_of_a_thread_are_one_conversation() -> None:
 
 
 def test_meta_equal_messages_of_one_millisecond_are_told_apart_from_the_oldest() -> None:
-    same = [{"sender_name": "Bob", "timestamp_ms": 5, "content": text} for text in ("b", "a", "a")]
-    entries: list[dict[str, object]] = [{"sender_name": "Bob", "timestamp_ms": 6, "content": "c"}, *same]
+    told = ((6, "c"), (5, "b"), (5, "a"), (5, "a"))
+    entries: list[dict[str, object]] = [{"sender_name": "Bob", "timestamp_ms": ms, "content": t} for ms, t in told]
     found = messages(read(META, {"message_1.json": thread(entries)}))
     assert [(m.text, m.order) for m in found] == [("c", 0), ("a", 0), ("a", 1), ("b", 2)]
     assert len({m.identity for m in found}) == 4

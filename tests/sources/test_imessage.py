@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -194,7 +195,8 @@ def test_damage_anywhere_is_survived() -> None:
 )  # fmt: skip
 def test_values_of_another_kind_are_no_failure(column: str, wrong: object) -> None:
     database = apple.Database()
-    database.add(guid="A", **{"text": "t", "date": NANO, column: wrong})
+    values: dict[str, Any] = {"text": "t", "date": NANO, column: wrong}
+    database.add(guid="A", **values)
     assert [item for item in read(database.bytes()) if isinstance(item, Message | Loss)]
 
 

@@ -29,7 +29,7 @@ from keepstone.messages.model import (
     MessageKind,
     Person,
     Reaction,
-)  # fmt: skip
+)
 from keepstone.sources.exports import (
     Order,
     People,
@@ -52,7 +52,7 @@ from keepstone.sources.json_stream import (
     small_file,
     text,
     whole,
-)  # fmt: skip
+)
 from keepstone.sources.reading import Folder, Options
 
 NAME = "discord"

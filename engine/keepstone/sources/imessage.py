@@ -32,7 +32,7 @@ from keepstone.messages.model import (
     Person,
     Reaction,
     State,
-)  # fmt: skip
+)
 from keepstone.sources.attributed import attributed_text, property_list
 from keepstone.sources.call_history import read_calls
 from keepstone.sources.exports import Order, kind_of_file, open_beside, time_of

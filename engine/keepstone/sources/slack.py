@@ -24,7 +24,7 @@ from keepstone.messages.model import (
     MessageKind,
     Person,
     Reaction,
-)  # fmt: skip
+)
 from keepstone.sources.exports import Order, People, direction_of, kind_of_file, open_beside, time_of, walk
 from keepstone.sources.json_stream import (
     JsonStream,
@@ -37,7 +37,7 @@ from keepstone.sources.json_stream import (
     record,
     text,
     whole,
-)  # fmt: skip
+)
 from keepstone.sources.reading import Folder, Options, UnreadableSource
 
 NAME = "slack"

@@ -343,6 +343,13 @@ def test_slack_people_threads_files_and_notices() -> None:
     assert conversations(items)[0].people == (Person(address="U1", name="Ann"),)
 
 
+def test_slack_a_damaged_list_of_channels_is_told_and_no_message_is_lost() -> None:
+    files = chats.slack()
+    items = read(SLACK, {**files, "channels.json": files["channels.json"][:40]})
+    assert [item.text for item in items if isinstance(item, Message)] == list(chats.TEXTS)
+    assert any(isinstance(item, Loss) for item in items)
+
+
 def test_slack_without_its_list_of_users_is_read_by_its_channels() -> None:
     files = {name: data for name, data in chats.slack().items() if name != "users.json"}
     assert [message.text for message in messages(read(SLACK, files))] == list(chats.TEXTS)

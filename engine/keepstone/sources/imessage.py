@@ -43,6 +43,8 @@ NAME = "imessage"
 
 _PROBE: Final = 1024 * 1024
 """Bytes of a database's beginning in which its schema is looked for."""
+_PATIENCE: Final = 86_400.0
+"""Seconds that reading may take: it waits for whoever takes the records."""
 _SINCE_MS: Final = 978_307_200_000
 _IN_NANOSECONDS: Final = 100_000_000_000
 """Times above this are no seconds: that would be after the year 5000."""
@@ -79,7 +81,7 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield chats with their messages, or calls."""
-    with open_database(name, folder) as database:
+    with open_database(name, folder, seconds=_PATIENCE) as database:
         database.row_factory = sqlite3.Row
         try:
             known = tables(database)

@@ -215,6 +215,17 @@ def test_a_schema_that_is_not_apples_ends_well(statement: str) -> None:
         pass
 
 
+def test_names_that_are_no_text_are_no_failure() -> None:
+    data = apple.Database().bytes()
+    for name in (b"guid TEXT", b"ROWID INTEGER PRIMARY KEY, id", b"CREATE TABLE message"):
+        for place in (0, len(name) // 2):
+            damaged = data.replace(name, name[:place] + b"\xff" + name[place + 1 :])
+            try:
+                list(READER.read("chat.db", MemoryFolder({"chat.db": damaged}), Options()))
+            except UnreadableSource:
+                pass
+
+
 @given(st.binary(max_size=400))
 def test_property_lists_from_anywhere_are_no_failure(data: bytes) -> None:
     property_list(b"bplist00" + data)

@@ -91,7 +91,7 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
                 yield from _Messages(database, known).read()
             else:
                 raise UnreadableSource(f"The database {name} holds neither messages nor calls of Apple's.")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:  # Names in a damaged schema may be no UTF-8.
             yield Loss(what=f"The database {name} is damaged; what follows was not read ({error}).")
 
 

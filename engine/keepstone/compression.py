@@ -65,23 +65,20 @@ def compress(data: bytes, level: int) -> bytes | None:
     return packed if len(packed) < len(data) - len(data) // 64 else None
 
 
-def compress_delta(data: bytes, prefix: bytes) -> bytes:
+def compress_delta(data: bytes, prefix: bytes, level: int = 1) -> bytes:
     """Return the zstd frame of the data with `prefix` as its raw-content dictionary.
+
+    The lowest level finds what resembles the prefix as well as any; higher ones help what does not resemble it.
 
     Raises:
         NotEnoughMemory: it takes more memory than there is.
     """
-    # The lowest level: what resembles the prefix is found by any, and higher ones gain a hundredth at the fivefold
-    # time. Only where the prefix is long its table is too small: of a block of messages of 156 KiB with 39 new ones it
-    # leaves 14.5 kB and level 3 leaves 3.2 kB; at 319 KiB 153 kB and 6.5 kB. The window must reach back over all of the
-    # prefix.
+    # A long prefix is beyond the small table of the lowest level: of a block of messages of 156 KiB with 39 new ones it
+    # leaves 14.5 kB and level 3 leaves 3.2 kB. The window must reach back over all of the prefix.
     window = max(zstandard.WINDOWLOG_MIN, (len(data) + len(prefix)).bit_length())
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        1 if len(prefix) <= _LONG_PREFIX else 3,
-        source_size=len(data),
-        dict_size=len(prefix),
-        window_log=window,
-        write_checksum=False,
+        level if len(prefix) <= _LONG_PREFIX else max(level, 3),
+        source_size=len(data), dict_size=len(prefix), window_log=window, write_checksum=False,
     )
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     try:

@@ -184,7 +184,7 @@ def test_without_a_compiler_the_same_bytes_come_out_slowly(monkeypatch: pytest.M
     assert writers.rebuilt(node, contents, KEYS) == data
     large = writers.gzip_of(writers.text(random.Random(18), 6_000_000))
     # What cannot be proven in reasonable time stays as it is.
-    assert unwrap(MemorySource(large), KEYS).report.reason == "it takes too long"
+    assert unwrap(MemorySource(large), KEYS).report.reason.startswith("it takes too long")
 
 
 @pytest.mark.parametrize("level", [1, 3, 6, 9])

@@ -21,6 +21,7 @@ from keepstone.errors import Unsupported
 REAL_ZLIB = "0c7ad683e6668f6eaaae63dd4c6e1d8fb04b31dfdb63f3b7a778e43f31be4c85"
 ALL_ENCODERS = "fafb0f9ebb2e733a1d59f9ff257d05f1ddd1becfa43fde2858bdec09f77294b2"
 KINDS = [(compressor.ZLIB, 8), (compressor.ZLIB, 9), (compressor.GZIP, 0), (compressor.INFO_ZIP, 0)]
+ALL_KINDS = [*KINDS, (compressor.ZLIB, 7), (compressor.FLUSHED, 7)]
 
 
 def samples(seed: int) -> Iterator[bytes]:
@@ -52,7 +53,7 @@ def test_the_output_of_every_encoder_never_changes() -> None:
 
 
 @pytest.mark.skipif(not compressor.COMPILED, reason="the compiled encoders are not built")
-@pytest.mark.parametrize(("number", "memory"), KINDS)
+@pytest.mark.parametrize(("number", "memory"), ALL_KINDS)
 def test_compiled_and_plain_encoders_agree(number: int, memory: int) -> None:
     from keepstone.containers import _deflate
 
@@ -69,14 +70,14 @@ def test_compiled_and_plain_encoders_agree(number: int, memory: int) -> None:
 @given(st.lists(st.sampled_from([b"a", b"ab", b"the ", bytes(7), b"\xff\x00", b"abcabcabd"]), max_size=600), st.data())
 def test_encoders_agree_on_what_repeats(parts: list[bytes], data: st.DataObject) -> None:
     plain = b"".join(parts)
-    number, memory = data.draw(st.sampled_from(KINDS))
+    number, memory = data.draw(st.sampled_from(ALL_KINDS))
     settings = DeflateSettings(number, data.draw(st.integers(1, 9)), -15, memory, 0)
     expected = encoded(oracle.Encoder(number, settings.level, memory), plain)
     assert encoded(compressor.compressor(settings), plain, 7) == expected
     assert zlib.decompress(expected, -15) == plain
 
 
-@pytest.mark.parametrize("memory", [8, 9])
+@pytest.mark.parametrize("memory", [7, 8, 9])
 @pytest.mark.parametrize("level", range(1, 10))
 def test_encoder_0_is_zlib(level: int, memory: int) -> None:
     if not is_real_zlib():
@@ -86,6 +87,46 @@ def test_encoder_0_is_zlib(level: int, memory: int) -> None:
             theirs = zlib.compressobj(level, zlib.DEFLATED, wbits, memory)
             ours = compressor.compressor(DeflateSettings(0, level, wbits, memory, 0))
             assert encoded(ours, data, 70_000) == theirs.compress(data) + theirs.flush()
+
+
+def recurring(seed: int) -> bytes:
+    """Return strings that come again and again, often with another byte somewhere: long chains, late differences."""
+    rng = random.Random(seed)
+    vocabulary = [
+        rng.randbytes(rng.randrange(1, rng.choice((4, 20, 60, 300)))) for _ in range(rng.choice((2, 40, 500)))
+    ]
+    out = bytearray()
+    while len(out) < 150_000:
+        part = bytearray(rng.choice(vocabulary))
+        if out and rng.random() < 0.2:
+            at = rng.randrange(len(out))
+            part = out[at : at + rng.randrange(3, 400)]
+        if rng.random() < 0.2:
+            part[rng.randrange(len(part))] ^= 1 << rng.randrange(8)
+        out += part + bytes(rng.choice((0, 0, 0, 1, rng.randrange(500))))
+    return bytes(out)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_longest_match_is_found_where_many_are_nearly_as_long(seed: int) -> None:
+    if not is_real_zlib():
+        pytest.skip("this Python's zlib compresses otherwise")
+    data = recurring(seed)
+    for level in (4, 6, 8, 9):
+        theirs = zlib.compressobj(level, zlib.DEFLATED, -15)
+        ours = compressor.compressor(DeflateSettings(0, level, -15, 8, 0))
+        assert encoded(ours, data) == theirs.compress(data) + theirs.flush()
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_encoder_3_is_zlib_flushed_before_it_ends(level: int) -> None:
+    if not is_real_zlib():
+        pytest.skip("this Python's zlib compresses otherwise")
+    for data in samples(level + 40):
+        theirs = zlib.compressobj(level, zlib.DEFLATED, -15, 7)
+        ours = compressor.compressor(DeflateSettings(3, level, -15, 7, 0))
+        expected = theirs.compress(data) + theirs.flush(zlib.Z_SYNC_FLUSH) + theirs.flush()
+        assert encoded(ours, data, 70_000) == expected
 
 
 @pytest.mark.parametrize("level", range(1, 10))
@@ -111,7 +152,7 @@ def test_output_does_not_depend_on_how_the_input_comes() -> None:
 
 def test_unknown_encoders_and_settings_are_unsupported() -> None:
     for settings in (
-        DeflateSettings(3, 6, -15, 8, 0),
+        DeflateSettings(4, 6, -15, 8, 0),
         DeflateSettings(1, 6, 15, 0, 1),
         DeflateSettings(0, 6, 99, 8, 0),
     ):

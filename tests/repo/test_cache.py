@@ -365,6 +365,33 @@ def test_without_any_index_everything_is_rebuilt_from_the_packs_own_directories(
     assert place.backup([source]).counts.added == 0
 
 
+def test_a_night_does_not_store_its_directory_twice(tmp_path: Path) -> None:
+    """And still a computer without a local index notices that a pack is gone, and stores what it held again."""
+    source = tmp_path / "source"
+    source.mkdir()
+    store = MemoryStore()
+    place = Place(tmp_path, store).init()
+    for number in range(3):
+        (source / f"file{number}").write_bytes(words(f"file {number}", 600_000))
+        before = set(store.objects)
+        place.backup([source])
+        (name,) = [name for name in store.objects.keys() - before if name.startswith("index/")]
+        assert len(store.objects[name]) < 500
+        if number == 1:
+            (gone,) = [name for name in store.objects.keys() - before if name.startswith("packs/")]
+    with Place(tmp_path, store).fresh("other").open() as client:
+        assert client.check().healthy
+        assert client.check().uncovered_packs == 0
+    store.delete(gone)
+    with place.open(in_memory=True) as client:
+        client._repository.ready_index()
+        assert client._repository.missing_packs
+        assert any(finding.object_name == gone for finding in client.check().findings)
+    place.backup([source], in_memory=True)
+    place.restore(tmp_path / "out", source)
+    assert (tmp_path / "out" / "file1").read_bytes() == (source / "file1").read_bytes()
+
+
 def test_reads_of_packs_are_aligned(tmp_path: Path) -> None:
     source = _content(tmp_path / "source")
     store = MemoryStore()

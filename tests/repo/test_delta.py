@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import keepstone
+from faults.faultstore import FaultStore
 from keepstone import compression
 from keepstone.errors import ChunkMissing, Damaged, KeepstoneError, Unsupported
 from keepstone.hashing import chunk_id, stored_name
@@ -115,7 +116,7 @@ def test_a_codec_that_returns_wrong_bytes_is_caught_before_anything_is_stored(
     assert isinstance(place.store, MemoryStore)
     before = dict(place.store.objects)
     honest = compression.compress_delta
-    monkeypatch.setattr(compression, "compress_delta", lambda data, prefix: honest(_changed(data, 9), prefix))
+    monkeypatch.setattr(compression, "compress_delta", lambda data, prefix, level: honest(_changed(data, 9), prefix))
     with pytest.raises(KeepstoneError, match="did not read back"):
         _store(place, (_changed(old, 1), [base]))
     assert place.store.objects == before
@@ -141,6 +142,74 @@ def test_rows_that_moved_to_another_page_stand_on_where_they_came_from(tmp_path:
         assert row.stored < 4_000
         assert repository.read_chunk(new) == b"".join(moved)
         assert all(repository.confirm(chunk) for chunk in changed)
+
+
+def test_no_chunk_is_written_that_takes_too_many_frames_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that move about make chunks stand on several others, and these on several again, night after night."""
+    monkeypatch.setattr("keepstone.repo.resembling._CLIMBED", 60)
+    nights = 12
+    place = Place(tmp_path).init()
+    rng = random.Random(4)
+    rows = [rng.randbytes(40) for _ in range(1_600)]
+    bases: list[list[ChunkId]] = [[] for _ in range(4)]
+    for _ in range(nights):
+        pages = [b"".join(rows[at : at + 400]) for at in range(0, len(rows), 400)]
+        bases = [[chunk] for chunk in _store(place, *zip(pages, bases, strict=True))]
+        moved = [rng.randrange(len(rows)) for _ in range(500)]
+        for one, other in zip(moved[::2], moved[1::2], strict=True):
+            rows[one], rows[other] = rows[other], rows[one]
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        climbs = [repository.climb(ChunkId(row.ids[:32])) for _, row in _frames(repository)]
+        frames = [climb[1] for climb in climbs if climb is not None]
+        assert len(frames) == len(climbs)
+        assert 40 < max(frames) <= 60 + nights
+        for (chunk,), page in zip(bases, pages, strict=True):
+            assert repository.read_chunk(chunk) == page
+
+
+def test_what_a_reader_climbs_is_counted_as_it_climbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keepstone.repo.repository.FRAME_CACHE_BYTES", 0)
+    place = Place(tmp_path).init()
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        pair = [words("a", 5_000), words("b", 5_000)]
+        frames = [pack.make_frame([(_id(repository, data), data)], 3) for data in pair]
+        for number in range(6):
+            bases, pair = pair, [_changed(data, number) for data in pair]
+            ids = b"".join(_id(repository, base) for base in bases)
+            for data in pair:
+                payload = compression.compress_delta(data, b"".join(bases))
+                frames.append(pack.Frame(pack.DELTA, _id(repository, data), struct.pack("<I", len(data)), payload, ids))
+        _put_pack(repository, frames)
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        opened = []
+        real = pack.open_frame
+        monkeypatch.setattr(pack, "open_frame", lambda *arguments: opened.append(1) or real(*arguments))
+        repository.read_chunk(_id(repository, pair[0]))
+        climb = repository.climb(_id(repository, pair[0]))
+        assert climb == (6, 2**7 - 1)
+        assert len(opened) <= climb[1]
+
+
+def test_deltas_that_lie_side_by_side_are_read_together(tmp_path: Path) -> None:
+    """However small a frame is, reads are aligned to 64 KiB; a block is fetched once for all that lies in it."""
+    store = FaultStore(MemoryStore())
+    place = Place(tmp_path, store).init()
+    olds = [words(f"old {number}", 16_384) for number in range(40)]
+    ids = _store(place, *((old, []) for old in olds))
+    news = [_changed(old, 1) for old in olds]
+    changed = _store(place, *((new, [base]) for new, base in zip(news, ids, strict=True)))
+    with place.open(in_memory=True) as client:
+        client._repository.ready_index()
+        store.ranges.clear()
+        for chunk, new in zip(changed, news, strict=True):
+            assert client._repository.read_chunk(chunk) == new
+        blocks = [(name, offset) for name, offset, _ in store.ranges if name.startswith("packs/")]
+        assert len(blocks) == len(set(blocks)) < 16
 
 
 # Bases that are not there -----------------------------------------------------------------------------------

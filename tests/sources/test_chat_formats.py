@@ -182,8 +182,8 @@ def test_meta_all_files_of_a_thread_are_one_conversation() -> None:
 
 
 def test_meta_equal_messages_of_one_millisecond_are_told_apart_from_the_oldest() -> None:
-    same = [{"sender_name": "Bob", "timestamp_ms": 5, "content": text} for text in ("b", "a", "a")]
-    entries: list[dict[str, object]] = [{"sender_name": "Bob", "timestamp_ms": 6, "content": "c"}, *same]
+    told = ((6, "c"), (5, "b"), (5, "a"), (5, "a"))
+    entries: list[dict[str, object]] = [{"sender_name": "Bob", "timestamp_ms": ms, "content": t} for ms, t in told]
     found = messages(read(META, {"message_1.json": thread(entries)}))
     assert [(m.text, m.order) for m in found] == [("c", 0), ("a", 0), ("a", 1), ("b", 2)]
     assert len({m.identity for m in found}) == 4
@@ -341,6 +341,13 @@ def test_slack_people_threads_files_and_notices() -> None:
     assert opened is not None
     assert opened.read() == b"png"
     assert conversations(items)[0].people == (Person(address="U1", name="Ann"),)
+
+
+def test_slack_a_damaged_list_of_channels_is_told_and_no_message_is_lost() -> None:
+    files = chats.slack()
+    items = read(SLACK, {**files, "channels.json": files["channels.json"][:40]})
+    assert [item.text for item in items if isinstance(item, Message)] == list(chats.TEXTS)
+    assert any(isinstance(item, Loss) for item in items)
 
 
 def test_slack_without_its_list_of_users_is_read_by_its_channels() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -194,7 +195,8 @@ def test_damage_anywhere_is_survived() -> None:
 )  # fmt: skip
 def test_values_of_another_kind_are_no_failure(column: str, wrong: object) -> None:
     database = apple.Database()
-    database.add(guid="A", **{"text": "t", "date": NANO, column: wrong})
+    values: dict[str, Any] = {"text": "t", "date": NANO, column: wrong}
+    database.add(guid="A", **values)
     assert [item for item in read(database.bytes()) if isinstance(item, Message | Loss)]
 
 
@@ -211,6 +213,17 @@ def test_a_schema_that_is_not_apples_ends_well(statement: str) -> None:
         assert not [item for item in READER.read("chat.db", folder, Options()) if isinstance(item, Message)]
     except UnreadableSource:
         pass
+
+
+def test_names_that_are_no_text_are_no_failure() -> None:
+    data = apple.Database().bytes()
+    for name in (b"guid TEXT", b"ROWID INTEGER PRIMARY KEY, id", b"CREATE TABLE message"):
+        for place in (0, len(name) // 2):
+            damaged = data.replace(name, name[:place] + b"\xff" + name[place + 1 :])
+            try:
+                list(READER.read("chat.db", MemoryFolder({"chat.db": damaged}), Options()))
+            except UnreadableSource:
+                pass
 
 
 @given(st.binary(max_size=400))

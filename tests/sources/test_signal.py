@@ -108,7 +108,7 @@ def test_calls_are_calls(form: str, call: dict[str, Any], expected: tuple[str, s
 
 
 def test_every_kind_of_item_is_kept() -> None:
-    kinds = {
+    kinds: dict[str, Any] = {
         "contactMessage": {"contact": {"name": {"givenName": "Bo"}, "number": [{"value": "1", "type": "WORK"}]}},
         "updateMessage": {"simpleUpdate": {"type": "IDENTITY_UPDATE"}},
         "paymentNotification": {"amountMob": "1.5"},

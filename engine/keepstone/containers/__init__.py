@@ -9,7 +9,7 @@ This package knows bytes. It knows no paths, no repositories and no recipes. Whe
 `companion_of` names the file beside it whose bytes do, and the caller hands those over.
 """
 
-from keepstone.containers.context import HEAD, Budget, Report
+from keepstone.containers.context import HEAD, Budget, Patience, Report
 from keepstone.containers.keys import Keys, SignalKey, SignalRecoveryKey, WhatsAppKey
 from keepstone.containers.nodes import (
     AesGcm,
@@ -36,8 +36,8 @@ from keepstone.containers.whatsapp import parse_key
 
 __all__ = [
     "AesGcm", "Base64", "Broken", "Budget", "Concat", "Deflate", "DeflateSettings", "FileSource",
-    "HEAD", "Keys", "Leaf", "Literal", "METADATA_LIMIT", "MemorySource", "Node", "Report", "SignalArchive",
-    "SignalFrames", "SignalKey", "SignalRecoveryKey", "Source", "Span", "Transform", "Unwrapped", "WhatsAppKey",
-    "companion_of", "decode", "encode", "leaves", "length", "looks_like_metadata", "parse_key", "parse_passphrase",
-    "parse_recovery_key", "rebuild", "recognise", "spans", "unwrap",
+    "HEAD", "Keys", "Leaf", "Literal", "METADATA_LIMIT", "MemorySource", "Node", "Patience", "Report",
+    "SignalArchive", "SignalFrames", "SignalKey", "SignalRecoveryKey", "Source", "Span", "Transform", "Unwrapped",
+    "WhatsAppKey", "companion_of", "decode", "encode", "leaves", "length", "looks_like_metadata", "parse_key",
+    "parse_passphrase", "parse_recovery_key", "rebuild", "recognise", "spans", "unwrap",
 ]  # fmt: skip

@@ -18,19 +18,32 @@
 #define AHEAD (MOST + LEAST + 1)
 #define FARTHEST (WINDOW - AHEAD)
 #define TOO_FAR 4096u
+#define DEEP_BITS 15
+#define BATCH 240u         // strings are entered this far ahead; less than AHEAD by more than eight
+#define FARTHEST_DOUBT 120u // half of it
+#define FEW_STEPS 8u
+#define MANY_STEPS 64u
 
-enum { ZLIB, GZIP, INFO_ZIP }; // the encoder's number in a recipe
+enum { ZLIB, GZIP, INFO_ZIP, FLUSHED }; // the encoder's number in a recipe
+
+// What finds the same matches faster: chains of strings with the same four and the same eight bytes, and for each string
+// how many of its hash chain came before it, so that a short cut through a chain knows how many links it left out.
+typedef struct {
+    uint16_t head4[1 << DEEP_BITS], head8[1 << DEEP_BITS], previous4[WINDOW], previous8[WINDOW];
+    uint16_t rank[WINDOW], entered_of[1 << 16];
+} deep;
 
 typedef struct {
     // settings
-    int level, ancestor, clamps;
+    int level, ancestor, clamps, flushes;
     unsigned good, lazy, nice, chain, symbols, hash_bits, hash_shift;
     // the search
     uint8_t window[2 * WINDOW + MOST + 8];
     uint16_t previous[WINDOW], *head;
-    unsigned hash, at, ahead, match_at, match_length, before_length, before_at;
+    deep *deep; // only above level 3
+    unsigned entered, at, ahead, match_at, match_length, before_length, before_at;
     long block_at;
-    int pending, started, ended;
+    int pending, ended;
     // input that waits until a whole refill is there
     uint8_t *waiting;
     size_t waiting_length;
@@ -43,19 +56,25 @@ static const uint16_t levels[10][4] = { // good, lazy, nice, chain
     {8, 16, 32, 32},   {8, 16, 128, 128},  {8, 32, 128, 256},   {32, 128, 258, 1024}, {32, 258, 258, 4096},
 };
 
-static void add_to_hash(encoder *e, uint8_t byte)
+static unsigned hash_of(const encoder *e, const uint8_t *at)
 {
-    e->hash = (e->hash << e->hash_shift ^ byte) & ((1u << e->hash_bits) - 1);
+    unsigned shift = e->hash_shift;
+    return ((unsigned)at[0] << 2 * shift ^ (unsigned)at[1] << shift ^ at[2]) & ((1u << e->hash_bits) - 1);
 }
 
 // Enters the string at `at` and returns the newest earlier one with its hash; 0 is none, so position 0 is never found.
 static unsigned insert(encoder *e, unsigned at)
 {
-    unsigned found;
-    add_to_hash(e, e->window[at + LEAST - 1]);
-    found = e->previous[at & (WINDOW - 1)] = e->head[e->hash];
-    e->head[e->hash] = (uint16_t)at;
+    uint16_t *head = e->head + hash_of(e, e->window + at);
+    unsigned found = e->previous[at & (WINDOW - 1)] = *head;
+    *head = (uint16_t)at;
     return found;
+}
+
+static void age(uint16_t *positions, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        positions[i] = positions[i] >= WINDOW ? (uint16_t)(positions[i] - WINDOW) : 0;
 }
 
 static void slide(encoder *e)
@@ -63,11 +82,16 @@ static void slide(encoder *e)
     memcpy(e->window, e->window + WINDOW, WINDOW);
     e->match_at -= WINDOW;
     e->at -= WINDOW;
+    e->entered -= WINDOW;
     e->block_at -= (long)WINDOW;
-    for (size_t i = 0; i < (size_t)1 << e->hash_bits; i++)
-        e->head[i] = e->head[i] >= WINDOW ? (uint16_t)(e->head[i] - WINDOW) : 0;
-    for (size_t i = 0; i < WINDOW; i++)
-        e->previous[i] = e->previous[i] >= WINDOW ? (uint16_t)(e->previous[i] - WINDOW) : 0;
+    age(e->head, (size_t)1 << e->hash_bits);
+    age(e->previous, WINDOW);
+    if (e->deep) {
+        age(e->deep->head4, 1 << DEEP_BITS);
+        age(e->deep->head8, 1 << DEEP_BITS);
+        age(e->deep->previous4, WINDOW);
+        age(e->deep->previous8, WINDOW);
+    }
 }
 
 // Refills the window from the waiting input. Returns 0 if there is not enough of it yet: a refill is always as large
@@ -101,13 +125,18 @@ static int refill(encoder *e, const uint8_t **data, size_t *left, int final)
         if (e->at + e->ahead < sizeof e->window - LEAST)
             memset(e->window + e->at + e->ahead, 0, LEAST - 1);
     }
-    if (!e->started && e->ahead) {
-        e->started = 1;
-        e->hash = 0;
-        add_to_hash(e, e->window[0]);
-        add_to_hash(e, e->window[1]);
-    }
     return 1;
+}
+
+// zlib enters no string that reaches beyond the input.
+static unsigned insert_here(encoder *e)
+{
+    return e->ancestor || e->ahead >= LEAST ? insert(e, e->at) : 0;
+}
+
+static int within(const encoder *e, unsigned candidate)
+{
+    return candidate && e->at - candidate <= FARTHEST && e->at <= 2 * WINDOW - AHEAD;
 }
 
 static unsigned same_bytes(const uint8_t *a, const uint8_t *b)
@@ -161,6 +190,141 @@ static unsigned search(encoder *e, unsigned candidate)
     return best <= e->ahead ? best : e->ahead;
 }
 
+// The first byte is the lowest, on every machine.
+static uint64_t eight_bytes(const uint8_t *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    return value;
+}
+
+// Enters all strings before `end`, which the input reaches by eight bytes and more.
+static void enter_deep(encoder *e, unsigned end)
+{
+    deep *d = e->deep;
+    unsigned shift = e->hash_shift, mask = (1u << e->hash_bits) - 1;
+    for (unsigned n = e->entered; n < end; n++) {
+        uint64_t eight = eight_bytes(e->window + n);
+        const uint8_t *three = e->window + n;
+        unsigned slot = n & (WINDOW - 1);
+        unsigned hash = ((unsigned)three[0] << 2 * shift ^ (unsigned)three[1] << shift ^ three[2]) & mask;
+        uint16_t *head4 = d->head4 + ((uint32_t)eight * 0x9E3779B1u >> (32 - DEEP_BITS));
+        uint16_t *head8 = d->head8 + (eight * 0x9E3779B97F4A7C15u >> (64 - DEEP_BITS));
+        d->rank[slot] = d->entered_of[hash]++;
+        e->previous[slot] = e->head[hash];
+        e->head[hash] = (uint16_t)n;
+        d->previous4[slot] = *head4;
+        *head4 = (uint16_t)n;
+        d->previous8[slot] = *head8;
+        *head8 = (uint16_t)n;
+    }
+    e->entered = end;
+}
+
+// Looks for a match of more than `best` bytes, and of eight at least, as search does. A string that matches further has
+// the same eight bytes not only where it begins but also around the first byte that is still in doubt. Whichever of the
+// two chains is short ends the search.
+static unsigned search8(encoder *e, unsigned best, unsigned limit, unsigned left)
+{
+    const deep *d = e->deep;
+    const uint8_t *window = e->window, *here = window + e->at;
+    uint64_t eight = eight_bytes(here);
+    uint16_t rank = d->rank[e->at & (WINDOW - 1)];
+    unsigned next = d->previous8[e->at & (WINDOW - 1)], doubt = 0, steps = FEW_STEPS;
+    unsigned newest = next; // of the strings that were not looked at
+
+    while (next > limit + doubt) {
+        unsigned c = next - doubt, length = 0;
+        next = d->previous8[next & (WINDOW - 1)];
+        if (c <= newest) {
+            newest = c - 1;
+            if (eight_bytes(window + c) == eight) {
+                if ((uint16_t)(rank - d->rank[c & (WINDOW - 1)]) > left)
+                    return best;
+                if (best < 8 || eight_bytes(window + c + best - 7) == eight_bytes(here + best - 7))
+                    length = same_bytes(here, window + c);
+            }
+        }
+        if (length > best) {
+            e->match_at = c;
+            best = length;
+            if (length >= e->nice)
+                return best;
+            if (!doubt)
+                continue;
+        } else if (--steps) {
+            continue;
+        } else if (doubt || best < 8) {
+            doubt = 0; // to the end
+            steps = WINDOW;
+            next = d->previous8[e->at & (WINDOW - 1)];
+            continue;
+        }
+        doubt = best - 7 < FARTHEST_DOUBT ? best - 7 : FARTHEST_DOUBT;
+        steps = MANY_STEPS;
+        next = d->previous8[(e->at + doubt) & (WINDOW - 1)];
+    }
+    return best;
+}
+
+// As insert_here and search, where the input goes on for AHEAD bytes: every match is one of input, and every string
+// before this one was entered.
+static unsigned find_deep(encoder *e)
+{
+    const deep *d = e->deep;
+    const uint8_t *window = e->window;
+    unsigned at = e->at, best = e->before_length, slot = at & (WINDOW - 1), first, c, length;
+    unsigned left = best >= e->good ? e->chain >> 2 : e->chain;
+    unsigned limit = at > FARTHEST ? at - FARTHEST : 0;
+
+    if (e->entered <= at + FARTHEST_DOUBT)
+        enter_deep(e, at + BATCH);
+    first = e->previous[slot];
+    if (best >= e->lazy || !first || first < limit)
+        return 0;
+    if (first == limit) // only the first may lie there
+        limit--;
+    if (best >= 7)
+        return search8(e, best, limit, left);
+    uint64_t eight = eight_bytes(window + at);
+    int sought = 0;
+    for (c = d->previous4[slot]; c > limit; c = d->previous4[c & (WINDOW - 1)]) {
+        uint64_t other = eight_bytes(window + c) ^ eight;
+        if ((uint32_t)other)
+            continue;
+        if ((uint16_t)(d->rank[slot] - d->rank[c & (WINDOW - 1)]) > left)
+            break;
+        if (!sought) {
+            // A match of eight bytes makes all shorter ones needless.
+            length = search8(e, best, limit, left);
+            if (length >= 8)
+                return length;
+            sought = 1;
+        }
+        for (length = 4; length < 7 && !(other >> 8 * length & 0xFF); length++) // not all eight are the same
+            ;
+        if (length > best) {
+            e->match_at = c;
+            best = length;
+            if (length == 7)
+                break;
+        }
+    }
+    if (best >= LEAST)
+        return best;
+    if (at - limit > TOO_FAR)
+        limit = at - TOO_FAR - 1;
+    for (c = first; c > limit && left; left--, c = e->previous[c & (WINDOW - 1)])
+        if (!((uint32_t)(eight_bytes(window + c) ^ eight) & 0xFFFFFF)) {
+            e->match_at = c;
+            return LEAST;
+        }
+    return best;
+}
+
 // Notes a literal (distance 0) or a match; returns whether the block ends with it.
 static int note(encoder *e, unsigned distance, unsigned length)
 {
@@ -192,17 +356,6 @@ static void flush_block(encoder *e, int last)
     e->block_at = (long)e->at;
 }
 
-// zlib enters no string that reaches beyond the input.
-static unsigned insert_here(encoder *e)
-{
-    return e->ancestor || e->ahead >= LEAST ? insert(e, e->at) : 0;
-}
-
-static int within(const encoder *e, unsigned candidate)
-{
-    return candidate && e->at - candidate <= FARTHEST && e->at <= 2 * WINDOW - AHEAD;
-}
-
 static void step_fast(encoder *e)
 {
     unsigned found = insert_here(e), length;
@@ -220,8 +373,6 @@ static void step_fast(encoder *e)
             e->at++;
         } else {
             e->at += length;
-            e->hash = e->window[e->at];
-            add_to_hash(e, e->window[e->at + 1]);
         }
         e->match_length = 0;
     } else {
@@ -233,28 +384,47 @@ static void step_fast(encoder *e)
         flush_block(e, 0);
 }
 
+// Enters all strings before `at` that were not yet.
+static void enter_before(encoder *e)
+{
+    if (e->entered >= e->at)
+        return;
+    unsigned end = e->at + e->ahead - (LEAST - 1); // zlib enters no string that reaches beyond the input
+    if (e->ancestor || end > e->at)
+        end = e->at;
+    for (; e->entered < end; e->entered++)
+        insert(e, e->entered);
+    e->entered = e->at;
+}
+
+static unsigned find(encoder *e)
+{
+    unsigned found;
+    if (e->ahead >= AHEAD)
+        return find_deep(e);
+    enter_before(e);
+    if (e->entered > e->at) {
+        found = e->previous[e->at & (WINDOW - 1)];
+    } else {
+        found = insert_here(e);
+        e->entered++;
+    }
+    return e->before_length < e->lazy && within(e, found) ? search(e, found) : 0;
+}
+
 static void step_lazy(encoder *e)
 {
-    unsigned found = insert_here(e);
-
     e->before_length = e->match_length;
     e->before_at = e->match_at;
-    e->match_length = LEAST - 1;
-    if (e->before_length < e->lazy && within(e, found)) {
-        e->match_length = search(e, found);
-        if (e->match_length == LEAST && e->at - e->match_at > TOO_FAR)
-            e->match_length = LEAST - 1;
-    }
+    e->match_length = find(e);
+    if (e->match_length < LEAST || (e->match_length == LEAST && e->at - e->match_at > TOO_FAR))
+        e->match_length = LEAST - 1;
     if (e->before_length >= LEAST && e->match_length <= e->before_length) {
-        unsigned last = e->at + e->ahead - LEAST; // the last string that lies within the input
         int full = note(e, e->at - 1 - e->before_at, e->before_length - LEAST);
         e->ahead -= e->before_length - 1;
-        for (unsigned left = e->before_length - 2; left; left--)
-            if (++e->at <= last || e->ancestor)
-                insert(e, e->at);
+        e->at += e->before_length - 1;
         e->pending = 0;
         e->match_length = LEAST - 1;
-        e->at++;
         if (full)
             flush_block(e, 0);
         return;
@@ -287,15 +457,14 @@ static void run(encoder *e, const uint8_t *data, size_t left, int then)
     if (e->pending)
         note(e, 0, e->window[e->at - 1]);
     e->pending = 0;
-    if (then == FINISH) {
-        flush_block(e, 1);
-        return;
+    if (then == CUT || e->flushes) {
+        // An empty block, stored: what follows begins with a whole byte.
+        if (e->block.count)
+            flush_block(e, 0);
+        put_empty_block(&e->out);
     }
-    if (e->block.count)
-        flush_block(e, 0);
-    put(&e->out, 0, 3); // an empty block, stored: what follows begins with a whole byte
-    align(&e->out);
-    put(&e->out, 0xFFFF0000u, 32);
+    if (then == FINISH)
+        flush_block(e, 1);
 }
 
 // Python -----------------------------------------------------------------------------------------------------
@@ -312,8 +481,8 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     (void)kwargs;
     if (!PyArg_ParseTuple(args, "iii:Encoder", &number, &level, &memory))
         return NULL;
-    ancestor = number != ZLIB;
-    if (number < ZLIB || number > INFO_ZIP || level < 1 || level > 9 || (!ancestor && (memory < 8 || memory > 9))) {
+    ancestor = number == GZIP || number == INFO_ZIP;
+    if (number < ZLIB || number > FLUSHED || level < 1 || level > 9 || (!ancestor && (memory < 7 || memory > 9))) {
         PyErr_SetString(PyExc_ValueError, "an encoder has no such settings");
         return NULL;
     }
@@ -326,12 +495,13 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (e) {
         e->head = calloc((size_t)1 << hash_bits, sizeof *e->head);
         e->waiting = malloc(2 * WINDOW);
+        e->deep = level > 3 ? calloc(1, sizeof *e->deep) : NULL;
     }
-    if (!e || !e->head || !e->waiting) {
+    if (!e || !e->head || !e->waiting || (level > 3 && !e->deep)) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
-    e->level = level, e->ancestor = ancestor, e->clamps = number != GZIP;
+    e->level = level, e->ancestor = ancestor, e->clamps = number != GZIP, e->flushes = number == FLUSHED;
     e->good = levels[level][0], e->lazy = levels[level][1], e->nice = levels[level][2], e->chain = levels[level][3];
     e->hash_bits = hash_bits;
     e->hash_shift = (hash_bits + LEAST - 1) / LEAST;
@@ -348,6 +518,7 @@ static void encoder_dealloc(Encoder *self)
     if (self->e) {
         free(self->e->head);
         free(self->e->waiting);
+        free(self->e->deep);
         free(self->e->out.bytes);
         free(self->e);
     }

@@ -343,6 +343,14 @@ static void end_block(block *b, const uint8_t *plain, size_t length, int last, o
     begin_block(b);
 }
 
+// A stored block of no bytes, which is not the last.
+static void put_empty_block(output *out)
+{
+    put(out, 0, 3);
+    align(out);
+    put(out, 0xFFFF0000u, 32);
+}
+
 static void fill_tables(void)
 {
     unsigned counts[16] = {[7] = 24, [8] = 152, [9] = 112}, at = 0;

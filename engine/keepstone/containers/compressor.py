@@ -23,7 +23,7 @@ try:
 except ImportError:
     COMPILED = False
 
-ZLIB, GZIP, INFO_ZIP = 0, 1, 2
+ZLIB, GZIP, INFO_ZIP, FLUSHED = 0, 1, 2, 3
 RAW_WINDOW, ZLIB_WINDOW = -15, 15
 
 _LOW, _MIDDLE, _HIGH = b"\x78\x5e", b"\x78\x9c", b"\x78\xda"

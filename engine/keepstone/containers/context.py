@@ -39,6 +39,19 @@ from keepstone.containers.source import (
 )
 
 
+@dataclass(slots=True)
+class Patience:
+    """How much plaintext the encoders in plain Python may still go through, where no compiled ones are: they are slow.
+
+    One for a whole backup; each container has a part of it.
+    """
+
+    left: int = 256 * 1024
+    each: int = 16 * 1024
+    highest: int = 6
+    """The highest level that is tried; hostile content makes those above another thirty times slower."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Limits of one unwrapping."""
@@ -91,7 +104,7 @@ class Plaintext:
     head: bytes
 
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 Examine = Callable[[Source, "Context", int], Node | None]
 Recognise = Callable[[bytes], bool]
 
@@ -100,12 +113,21 @@ class Context:
     """One unwrapping. Threads share it."""
 
     def __init__(
-        self, size: int, keys: Keys, budget: Budget, examine: Examine, recognise: Recognise, clock: Clock = SYSTEM
+        self,
+        size: int,
+        keys: Keys,
+        budget: Budget,
+        examine: Examine,
+        recognise: Recognise,
+        clock: Clock = SYSTEM,
+        patience: Patience | None = None,
     ) -> None:
         self.keys, self.budget, self.report = keys, budget, Report()
         self.recent: tuple[DeflateSettings, ...] = ()
         self.failed_in_a_row = 0
         self._examine, self._recognise, self._clock = examine, recognise, clock
+        self.patience = patience or Patience()
+        self._patient = min(self.patience.each, self.patience.left)
         self._left = budget.allowance + budget.expansion * size
         self._began = clock.monotonic()
         self._done = 0
@@ -129,18 +151,34 @@ class Context:
                 return
         raise Broken(self.report.reason)
 
-    def untimed(self, work: Callable[[], T]) -> T:
+    def untimed(self, work: Callable[[], Result]) -> Result:
         """Do what takes its time whatever the container: deriving a key is slow on purpose."""
         began = self._clock.monotonic()
         try:
             return work()
         finally:
-            self._began += self._clock.monotonic() - began
+            with self._lock:
+                self._began += self._clock.monotonic() - began
 
     def metered(self, pieces: Pieces) -> Pieces:
         """Yield the same pieces, each accounted for."""
         for piece in pieces:
             self.spend(len(piece))
+            yield piece
+
+    def patient(self, pieces: Pieces) -> Pieces:
+        """Yield the same pieces, for an encoder in plain Python, as long as there is patience with it.
+
+        Raises:
+            Broken: there is none left.
+        """
+        for piece in pieces:
+            with self._lock:
+                self._patient -= len(piece)
+                if self._patient < 0:
+                    self.report.reason = "it takes too long without the compiled encoders"
+                    raise Broken(self.report.reason)
+                self.patience.left -= len(piece)
             yield piece
 
     def entered(self, name: str) -> None:

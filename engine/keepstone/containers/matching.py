@@ -8,27 +8,35 @@ members of one archive were usually made alike: what proved itself last is tried
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import pairwise
 
 from keepstone.containers import compressor, transforms
-from keepstone.containers.compressor import GZIP, INFO_ZIP, ZLIB
+from keepstone.containers.compressor import FLUSHED, GZIP, INFO_ZIP, ZLIB
 from keepstone.containers.context import Context, Counted
 from keepstone.containers.nodes import Deflate, DeflateSettings, Span
-from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, pieces_of
+from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, ahead, pieces_of
 
 RAW = compressor.RAW_WINDOW
 WASTE = 16 * 1024 * 1024
 """Plaintext that candidates may go through in vain, for one stream."""
+AHEAD_FROM = 1024 * 1024
+"""Streams that may be this long are inflated in a thread of their own."""
+HANGING = 16
+"""Bytes that an encoder may be ahead of what had to be read to inflate its input: the end of a block."""
 
 _LIKELY = (
     *((ZLIB, level, 8) for level in (6, 9, 1)),
     *((encoder, level, 0) for level in (6, 9, 1) for encoder in (INFO_ZIP, GZIP)),
+    (FLUSHED, 1, 7),
     *((ZLIB, level, 8) for level in (5, 7, 8, 2, 3, 4)),
     *((ZLIB, level, 9) for level in (6, 9, 1, 2, 3, 4, 5, 7, 8)),
     *((encoder, level, 0) for encoder in (INFO_ZIP, GZIP) for level in (2, 3, 4, 5, 7, 8)),
 )
-"""Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android."""
+"""Encoder, level and memory level. 6 and 8 are the defaults of zlib, and so of Java, Python and Android.
+Microsoft Office has level 1 and memory level 7, and flushes before it ends."""
 _FEW = 3
 
 _FLEVEL = {0: range(2), 1: range(2, 6), 2: range(6, 7), 3: range(7, 10)}
@@ -82,18 +90,24 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
     if wbits > 0:
         header = source.read_at(offset, 2)
         levels = _FLEVEL[header[1] >> 6]
+    highest = 9 if compressor.COMPILED else context.patience.highest
     seen = set()
     few = context.failed_in_a_row >= context.budget.failures
     recent = ((settings.encoder, settings.level, settings.mem_level) for settings in context.recent)
     for encoder, level, memory in (*recent, *_LIKELY[: _FEW if few else None]):
         settings = DeflateSettings(encoder, level, wbits, memory, 0)
-        if level in levels and settings not in seen and (encoder == ZLIB or wbits == RAW):
+        if (
+            level in levels
+            and level <= highest
+            and settings not in seen
+            and (encoder in (ZLIB, FLUSHED) or wbits == RAW)
+        ):
             seen.add(settings)
             yield settings
 
 
 class _Attempt:
-    """One candidate against one stream."""
+    """One candidate against one stream, whose bytes are read once: they are inflated, then compared."""
 
     def __init__(
         self,
@@ -106,8 +120,10 @@ class _Attempt:
     ) -> None:
         self._source, self._offset, self._limit, self._settings = source, offset, limit, settings
         self._context, self._with_sections = context, with_sections
+        self._original: deque[bytes] = deque()
+        self._inflated = 0
         self._unused: int | None = None
-        self._read = 0
+        self._read = self._proven = 0
         self.plain = Counted()
         self.cuts: list[int] = []
         """Where in the plaintext the encoder was flushed."""
@@ -119,30 +135,54 @@ class _Attempt:
             Broken: it is damaged.
             _Different: the candidate makes something else of its plaintext.
         """
-        at = 0
-        plain = transforms.inflate(self._settings.wbits, self._outer(), self._ended)
-        for out in transforms.deflate(self._settings, self._context.metered(self.plain.of(plain)), self.cuts):
-            for start in range(0, len(out), BLOCK):
-                part = out[start : start + BLOCK]
-                if self._source.read_at(self._offset + at, len(part)) != part:
+        hanging = b""
+        inflated = self._counted(transforms.inflate(self._settings.wbits, self._outer(), self._ended))
+        if self._limit >= AHEAD_FROM:
+            inflated = ahead(inflated)
+        with closing(inflated):
+            plain = self._context.metered(self.plain.of(inflated))
+            if not compressor.COMPILED:
+                plain = self._context.patient(plain)
+            for out in transforms.deflate(self._settings, plain, self.cuts):
+                hanging = self._compare(hanging + out)
+                if len(hanging) > HANGING:
                     raise _Different
-                at += len(part)
-        if self._unused is None or at != self._read - self._unused:
+        if hanging or self._unused is None or self._proven != self._read - self._unused:
             raise _Different
-        return at
+        return self._proven
 
-    def _outer(self) -> Pieces:
+    def _counted(self, inflated: Iterator[bytes]) -> Generator[bytes, None, None]:
+        for piece in inflated:
+            self._inflated += len(piece)
+            yield piece
+
+    def _outer(self) -> Iterator[bytes]:
         after_mark = False
         for piece, marked in _cut_at_marks(pieces_of(self._source, self._offset, self._limit)):
-            # All plaintext of what came before has passed by when the next piece is asked for.
+            # All plaintext of what came before was inflated and counted when the next piece is asked for.
             if after_mark and self._with_sections and _may_begin_a_section(piece):
-                if len(self.cuts) == MOST_SECTIONS or self.plain.size - (self.cuts or [0])[-1] > LONGEST_SECTION:
+                if len(self.cuts) == MOST_SECTIONS or self._inflated - (self.cuts or [0])[-1] > LONGEST_SECTION:
                     raise Broken("a deflate stream has too many sections, or too long ones")
-                self.cuts.append(self.plain.size)
+                self.cuts.append(self._inflated)
                 self._context.spend(1)
             after_mark = marked
+            self._original.append(piece)
             self._read += len(piece)
             yield piece
+
+    def _compare(self, made: bytes) -> bytes:
+        """Compare with as much of the original as was read; return what is left."""
+        at = 0
+        while at < len(made) and self._original:
+            piece = self._original.popleft()
+            size = min(len(piece), len(made) - at)
+            if not made.startswith(piece[:size], at):
+                raise _Different
+            at += size
+            if size < len(piece):
+                self._original.appendleft(piece[size:])
+        self._proven += at
+        return made[at:]
 
     def _ended(self, unused: bytes) -> None:
         self._unused = len(unused)

@@ -2,16 +2,17 @@
 
 The three encoders find matches alike: chains of strings with the same hash in a window of 32 KiB, and above level 3 a
 match is used only if the next position has none that is longer. They differ in three ways. A block of zlib ends after
-16383 (memory level 8) or 32767 symbols; one of the ancestor after 32767, or earlier where that seems better. Near the
-end of the input zlib and Info-ZIP settle for a match that reaches it, while gzip searches on and compares bytes of the
-window that are no input any more. So the window is kept as gzip keeps it, rests of older input included.
+8191, 16383 or 32767 symbols (memory level 7, 8, 9); one of the ancestor after 32767, or earlier where that seems
+better. Near the end of the input zlib and Info-ZIP settle for a match that reaches it, while gzip searches on and
+compares bytes of the window that are no input any more. So the window is kept as gzip keeps it, rests of older input
+included.
 """
 
 from __future__ import annotations
 
 from keepstone.containers.blocks import BitWriter, Block
 
-ZLIB, GZIP, INFO_ZIP = 0, 1, 2
+ZLIB, GZIP, INFO_ZIP, FLUSHED = 0, 1, 2, 3
 
 WINDOW = 32768
 LEAST, MOST = 3, 258
@@ -30,8 +31,10 @@ class Encoder:
     """Raw deflate with a window of 32 KiB."""
 
     def __init__(self, number: int, level: int, memory: int, /) -> None:
-        self._ancestor = number != ZLIB
-        if number not in (ZLIB, GZIP, INFO_ZIP) or not 1 <= level <= 9 or (not self._ancestor and memory not in (8, 9)):
+        self._ancestor = number in (GZIP, INFO_ZIP)
+        self._flushes = number == FLUSHED
+        known = number in (ZLIB, GZIP, INFO_ZIP, FLUSHED)
+        if not known or not 1 <= level <= 9 or (not self._ancestor and memory not in (7, 8, 9)):
             raise ValueError("an encoder has no such settings")
         self._clamps = number != GZIP
         self._level = level
@@ -56,7 +59,12 @@ class Encoder:
 
     def flush(self) -> bytes:
         """Return the rest."""
+        if self._flushes:
+            return self.cut() + self._last()
         self._run(final=True)
+        return self._last()
+
+    def _last(self) -> bytes:
         self._flush_block(last=True)
         return self._out.take()
 

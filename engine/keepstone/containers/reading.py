@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from keepstone.containers import transforms
 from keepstone.containers.keys import Keys
 from keepstone.containers.nodes import Concat, Literal, Node, Span
-from keepstone.containers.source import PieceReader, Pieces, Source, Tape, pieces_of
+from keepstone.containers.source import PieceReader, Pieces, Source, Tape, ahead, pieces_of
+
+AHEAD_FROM = 1024 * 1024
+"""Leaves of this size are decoded in a thread of their own while what came before is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +36,25 @@ def leaves(node: Node, source: Source, keys: Keys) -> Iterator[Leaf]:
         ContainerKeyMissing: the keys are no longer those it was unwrapped with.
     """
     tape = Tape(pieces_of(source, 0, source.size))
-    yield from _leaves(node, tape, keys)
+    yield from _leaves(node, tape, keys, inside=False)
 
 
-def _leaves(node: Node, tape: Tape, keys: Keys) -> Iterator[Leaf]:
+def _leaves(node: Node, tape: Tape, keys: Keys, inside: bool) -> Iterator[Leaf]:
     if isinstance(node, Span):
         pieces = tape.take(node.length)
+        if inside and node.length >= AHEAD_FROM:
+            pieces = ahead(pieces)
         yield Leaf(node.length, pieces)
         _finish(pieces)
     elif isinstance(node, Literal):
         _finish(tape.take(len(node.data)))
     elif isinstance(node, Concat):
         for part in node.parts:
-            yield from _leaves(part, tape, keys)
+            yield from _leaves(part, tape, keys, inside)
     else:
         outer = tape.take(node.span.length)
         plain = Tape(transforms.decode(node, outer, keys))
-        yield from _leaves(node.inner, plain, keys)
+        yield from _leaves(node.inner, plain, keys, inside=True)
         # Reading on to the end checks tags and checksums.
         _finish(plain.rest())
         _finish(outer)

@@ -7,7 +7,9 @@ decoded again from its start when somebody goes back further than a small window
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from keepstone.errors import SourceError
@@ -153,6 +155,11 @@ class Tape:
 
     def read(self, length: int) -> bytes:
         """Return this many bytes, or fewer at the end. For short runs only."""
+        at = self._at
+        if length <= len(self._piece) - at:
+            self._at += length
+            self.position += length
+            return self._piece[at : at + length]
         parts = []
         while length and (part := self.next(length)):
             parts.append(part)
@@ -187,6 +194,45 @@ class Tape:
         """Yield everything that is left."""
         while part := self.next(BLOCK * 16):
             yield part
+
+
+WAITING = 4
+"""Pieces that are made ahead."""
+
+
+def ahead(pieces: Pieces) -> Generator[bytes, None, None]:
+    """Yield the same pieces, made in a thread of their own while the caller works on those before.
+
+    The thread ends with the generator: exhaust it, close it or drop it. What the pieces raise is raised here.
+    """
+    line: queue.Queue[bytes | BaseException | None] = queue.Queue(WAITING)
+    stopped = threading.Event()
+
+    def make() -> None:
+        last: BaseException | None = None
+        try:
+            for piece in pieces:
+                if stopped.is_set():
+                    return
+                line.put(piece)
+        except BaseException as error:
+            last = error
+        line.put(last)
+
+    thread = threading.Thread(target=make, name="containers-ahead", daemon=True)
+    thread.start()
+    try:
+        while isinstance(found := line.get(), bytes):
+            yield found
+        if found is not None:
+            raise found
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            try:
+                line.get_nowait()
+            except queue.Empty:
+                thread.join(0.01)
 
 
 class PieceReader:

@@ -10,7 +10,7 @@ import binascii
 import hmac
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -129,7 +129,7 @@ def _up_to_cuts(pieces: Pieces, cuts: Sequence[int]) -> Iterator[tuple[bytes, bo
         yield b"", True
 
 
-def inflate(wbits: int, outer: Pieces, ended: Callable[[bytes], object] | None = None) -> Pieces:
+def inflate(wbits: int, outer: Pieces, ended: Callable[[bytes], object] | None = None) -> Generator[bytes, None, None]:
     """Yield the plaintext of one deflate stream.
 
     Args:
@@ -235,14 +235,15 @@ class _SignalCipher:
     """AES-256-CTR with a counter in the first four bytes of the IV, one step per frame or blob."""
 
     def __init__(self, key: bytes, iv: bytes) -> None:
-        self._algorithm = algorithms.AES(key)
+        self._stream = Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor()
         self._counter, self._rest = _U32.unpack_from(iv)[0], iv[4:]
 
     def next(self) -> tuple[bytes, Any]:
         # No pair of key and IV is used for two plaintexts: the counter is the application's own numbering.
         iv = _U32.pack(self._counter) + self._rest
         self._counter = (self._counter + 1) & 0xFFFF_FFFF
-        return iv, Cipher(self._algorithm, modes.CTR(iv)).encryptor()
+        self._stream.reset_nonce(iv)
+        return iv, self._stream
 
 
 def encrypt_signal(key: bytes, mac_key: bytes, iv: bytes, version: int, inner: Pieces) -> Pieces:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from keepstone.clock import SYSTEM, Clock
 from keepstone.containers import signal, signal_folder, sms, streams, tar, whatsapp, zips
-from keepstone.containers.context import HEAD, Budget, Context, Report
+from keepstone.containers.context import HEAD, Budget, Context, Patience, Report
 from keepstone.containers.keys import Keys
 from keepstone.containers.nodes import Node, covers
 from keepstone.containers.source import Broken, Source
@@ -40,6 +40,7 @@ def unwrap(
     budget: Budget | None = None,
     clock: Clock = SYSTEM,
     companion: bytes = b"",
+    patience: Patience | None = None,
 ) -> Unwrapped:
     """Return the proven expression of a container.
 
@@ -47,11 +48,12 @@ def unwrap(
 
     Args:
         companion: the content of the file beside it that `companion_of` named.
+        patience: shared by all containers of one backup.
 
     Raises:
         SourceError: it cannot be read.
     """
-    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock)
+    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock, patience)
     try:
         if companion and signal_folder.looks_like_metadata(companion):
             node: Node | None = signal_folder.unwrap_main(source, companion, context, 0)

@@ -29,6 +29,7 @@ from keepstone.errors import Damaged, Unsupported
 from keepstone.hashing import SubKeys, keyed
 from keepstone.ids import ChunkId, PackId, RepositoryId
 from keepstone.repo import format as layout
+from keepstone.repo.kept import Kept
 from keepstone.repo.pack import DELTA, Directory
 
 CHUNKS, PACKS, PACK_NUMBERS, INDEXES, FOLDERS, RECORDS = (
@@ -402,6 +403,7 @@ class CacheFolder:
         self._folder = None if folder is None else local_folder(folder) / repository.hex()
         self._keys, self._repository = keys, repository
         self.index = LocalIndex(self._open(), keys, repository)
+        self.kept = Kept(self._folder if self._lock is not None else None, keys, repository)
 
     def _open(self) -> Tables:
         if self._folder is None:
@@ -418,6 +420,7 @@ class CacheFolder:
 
     def reset(self) -> None:
         """Throw the local index away and begin an empty one."""
+        self.kept.close()
         self.index.close()
         if self._folder is not None and self._lock is not None:
             for name in ("stamp", "data.mdb"):
@@ -425,8 +428,10 @@ class CacheFolder:
                     (self._folder / name).unlink(missing_ok=True)
         self._unlock()
         self.index = LocalIndex(self._open(), self._keys, self._repository)
+        self.kept = Kept(self._folder if self._lock is not None else None, self._keys, self._repository)
 
     def close(self) -> None:
+        self.kept.close()
         self.index.close()
         self._unlock()
 

@@ -1,7 +1,9 @@
 """Index objects: merged copies of pack directories, so that a client without its local index reads few objects.
 
 A pack's own directory stays authoritative (it is what a dedup hit is confirmed against); an index object saves the
-reads. Packs that no index object covers are found by listing and read from their ends.
+reads. Of a single pack it saves none, so there it only names the pack, for a loss to be noticed: a copy would be a
+tenth of what a night stores. Packs that no index object covers are found by listing; they, and those that are only
+named, are read from their ends.
 """
 
 from __future__ import annotations
@@ -36,10 +38,15 @@ _decoder = msgspec.msgpack.Decoder(IndexRecord)
 
 
 def seal_index(
-    directories: Sequence[Directory], keys: SubKeys, repository: RepositoryId, algorithm: int
+    directories: Sequence[Directory],
+    keys: SubKeys,
+    repository: RepositoryId,
+    algorithm: int,
+    *,
+    names_only: bool = False,
 ) -> tuple[str, bytes]:
     """Return the name and the stored bytes of an index object over some packs."""
-    rows = [IndexRow(d.pack, d.size, directory_record(d)) for d in directories]
+    rows = [IndexRow(d.pack, d.size, b"" if names_only else directory_record(d)) for d in directories]
     header = layout.Header(layout.INDEX, algorithm, repository).pack()
     record = encoding.encode(IndexRecord(layout.VERSION, rows))
     stored = header + sealing.seal(keys.index, algorithm, header, record)
@@ -47,7 +54,7 @@ def seal_index(
 
 
 def open_index(stored: bytes, name: str, keys: SubKeys, repository: RepositoryId) -> Iterator[Directory]:
-    """Yield the directories of an index object.
+    """Yield the directories of an index object; one without frames for a pack that it only names.
 
     Raises:
         Damaged, Unsupported: named after the index object.
@@ -68,4 +75,5 @@ def open_index(stored: bytes, name: str, keys: SubKeys, repository: RepositoryId
     for row in record.packs:
         if len(row.pack) != ID_LENGTH:
             raise Unsupported(name, "names a pack in a way this version does not know")
-        yield parse_directory(row.directory, PackId(row.pack), row.size)
+        found = PackId(row.pack)
+        yield parse_directory(row.directory, found, row.size) if row.directory else Directory(found, row.size, [])

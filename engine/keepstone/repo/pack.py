@@ -38,6 +38,8 @@ _DESCRIPTOR = struct.Struct("<Q")
 _TRAILER_END = struct.Struct("<I")
 TRAILER_LENGTH = PACK_HEADER_LENGTH + _DESCRIPTOR.size + sealing.TAG_LENGTH + _TRAILER_END.size
 _LENGTH = struct.Struct("<I")
+_ROW_WEIGHT = 250
+"""A frame's line in memory, besides its bytes: objects of Python."""
 
 BaseReader = Callable[[bytes], bytes]
 """Given the ids of base chunks, concatenated, return their bytes, concatenated."""
@@ -97,6 +99,11 @@ class Directory:
             return False
         return self.frames[ordinal].ids[position * ID_LENGTH : (position + 1) * ID_LENGTH] == chunk
 
+    @property
+    def weight(self) -> int:
+        """Return about how many bytes it takes in memory."""
+        return sum(_ROW_WEIGHT + len(row.ids) + len(row.lengths) + len(row.bases) for row in self.frames)
+
 
 def make_frame(chunks: Sequence[tuple[ChunkId, bytes]], level: int) -> Frame:
     """Compress chunks into one frame; raw if that is not smaller."""
@@ -110,16 +117,19 @@ def make_frame(chunks: Sequence[tuple[ChunkId, bytes]], level: int) -> Frame:
     )
 
 
-def make_delta(chunk: ChunkId, data: bytes, bases: bytes, prefix: bytes, level: int) -> Frame | None:
+def make_delta(
+    chunk: ChunkId, data: bytes, bases: bytes, prefix: bytes, level: int, delta_level: int = 1
+) -> Frame | None:
     """Return the delta frame of a chunk; None unless it is smaller than the chunk compressed by itself.
 
     Args:
         bases: ids of the base chunks, `prefix` their bytes.
+        level: at which it would be compressed by itself.
 
     Raises:
         VerifyFailed: it does not read back as the chunk.
     """
-    packed = compression.compress_delta(data, prefix)
+    packed = compression.compress_delta(data, prefix, delta_level)
     cost = len(packed) + len(bases) + sealing.TAG_LENGTH
     if cost > len(data) // 8:
         alone = compression.compress(data, level or 1)
@@ -308,6 +318,11 @@ def directory_record(directory: Directory) -> bytes:
     rows = encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, bytes(4)))
     padding = directory.size - end - len(rows) - sealing.TAG_LENGTH - TRAILER_LENGTH
     return encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, _LENGTH.pack(padding)))
+
+
+def end_length(directory: Directory) -> int:
+    """Return how many bytes of a pack's end hold its directory and its trailer."""
+    return len(directory_record(directory)) + sealing.TAG_LENGTH + TRAILER_LENGTH
 
 
 def open_frame(

@@ -12,16 +12,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from keepstone.chunking import Chunker, Parameters, Secrets, kernels
+from keepstone.compression import LEVELS
 from keepstone.ids import ID_LENGTH, ChunkId
 from keepstone.repo import format as layout
 from keepstone.repo import pack
 
-BATCH_BYTES = 24 * 1024 * 1024
-"""New and old bytes that are looked at together."""
-MOST_BASES = 8
-_OTHERS = 3
-_POOR = 16
+BATCH_BYTES = 64 * 1024 * 1024
+"""New and old bytes that are looked at together: all that a day changes in a database of 80 MB takes half of it, and
+what a VACUUM moves may come from far."""
+MOST_BASES = 12
+_OTHERS = 8
+_POOR = 64
 """A delta of more than this part of its chunk is worth looking further."""
+
+HARD_LEVEL = 19
+HARD_BYTES = 16 * 1024 * 1024
+"""So much of a run is compressed as hard as can be: about what a day changes in a database beyond recognition. It
+takes a tenth off what the night stores, for a second of one core."""
+
+_CLIMBED = 1024
+"""A chunk gets further bases only while a reader opens no more frames than this for it. Without a bound a reader of
+the thirtieth night opens millions, or has them in memory."""
 
 _RUN = 16
 _COMMON = 4
@@ -42,6 +53,8 @@ class Resembling:
     """Ids of the base chunks, concatenated; none if nothing was at its place."""
     prefix: bytes
     """Their bytes."""
+    frames: int
+    """How many frames a reader opens for the bases, at most."""
 
 
 class Kinship:
@@ -50,6 +63,8 @@ class Kinship:
     def __init__(self, key: bytes) -> None:
         # The fastest kernel, whatever a user demands for the cuts: these are no cuts, and nobody sees them.
         self._chunker = Chunker(Secrets.derive(key), _ANCHORS, kernels()[0])
+        self._hard = HARD_BYTES
+        """What is left of it. Threads that take from it at once may take a little more."""
 
     def frames(self, batch: Sequence[Resembling], level: int) -> Iterator[pack.Frame]:
         """Yield a delta frame for each chunk that gains by it, and common frames for the others."""
@@ -64,16 +79,28 @@ class Kinship:
                 if wider is not None:
                     other = pack.make_delta(wider.chunk, wider.data, wider.bases, wider.prefix, level)
                     frame = min((f for f in (frame, other) if f is not None), key=_cost, default=None)
+                    new = wider if frame is other else new
+                if frame is not None and len(frame.payload) > len(new.data) // _POOR:
+                    hard = self._level(level, len(new.data), 1)
+                    if hard > 1:
+                        frame = pack.make_delta(new.chunk, new.data, new.bases, new.prefix, level, hard) or frame
             if frame is not None:
                 yield frame
                 continue
             rest.append((new.chunk, new.data))
             size += len(new.data)
             if size >= layout.FRAME_TARGET:
-                yield pack.make_frame(rest, level)
+                yield pack.make_frame(rest, self._level(level, size, level))
                 rest, size = [], 0
         if rest:
-            yield pack.make_frame(rest, level)
+            yield pack.make_frame(rest, self._level(level, size, level))
+
+    def _level(self, chosen: int, size: int, otherwise: int) -> int:
+        """Return the hard level while some of its bytes are left; not for whoever chose to compress little."""
+        if chosen < LEVELS["default"] or size > self._hard:
+            return otherwise
+        self._hard -= size
+        return max(chosen, HARD_LEVEL)
 
     def _old_runs(self, batch: Sequence[Resembling]) -> dict[bytes, list[int]]:
         """Return in which old chunks of a batch each run stands."""
@@ -93,13 +120,15 @@ class Kinship:
             if len(places) <= _COMMON:
                 votes.update(place for place in places if place != number)
         new = batch[number]
-        bases, prefix = new.bases, new.prefix
+        bases, prefix, frames = new.bases, new.prefix, new.frames
         for other, shared in votes.most_common(_OTHERS):
             more = batch[other]
-            if shared > 1 and more.bases not in bases and len(bases + more.bases) <= MOST_BASES * ID_LENGTH:
+            fits = len(bases + more.bases) <= MOST_BASES * ID_LENGTH
+            fits = fits and frames + more.frames <= _CLIMBED
+            if shared > 1 and more.bases not in bases and fits:
                 # The likeliest base comes last: what is near is cheaper to refer to.
-                bases, prefix = more.bases + bases, more.prefix + prefix
-        return None if bases == new.bases else replace(new, bases=bases, prefix=prefix)
+                bases, prefix, frames = more.bases + bases, more.prefix + prefix, frames + more.frames
+        return None if bases == new.bases else replace(new, bases=bases, prefix=prefix, frames=frames)
 
     def _runs(self, data: bytes) -> list[bytes]:
         return [data[end - _RUN : end] for end in self._chunker.cuts(data, False)]

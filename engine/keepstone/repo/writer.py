@@ -92,6 +92,8 @@ class Writer:
         """Memory of packs that are stored, for the next ones."""
         self._pool = ThreadPoolExecutor(WORKERS, "keepstone")
         self._room = threading.Semaphore(IN_FLIGHT_BYTES // layout.FRAME_TARGET)
+        self._batch_room = threading.Semaphore(1)
+        """Batches are large: while one is worked on the next is gathered, and no third waits."""
         self._futures: set[Future[None]] = set()
         # The deal is not a secret kept by a key, only noise between frames and packs; it needs no reproducibility.
         self._deal = random.SystemRandom()
@@ -115,8 +117,9 @@ class Writer:
         self.totals.chunks += 1
         self.totals.plain_bytes += len(data)
         if bases is not None and len(data) >= DELTA_FROM:
-            prefix = self._prefix(bases)
-            self._add_resembling(Resembling(chunk, bytes(data), b"".join(bases) if prefix else b"", prefix), lane)
+            prefix, frames = self._prefix(bases)
+            ids = b"".join(bases) if prefix else b""
+            self._add_resembling(Resembling(chunk, bytes(data), ids, prefix, frames), lane)
             return chunk
         if len(data) >= SINGLE_FROM:
             self._submit([(chunk, bytes(data))], lane)
@@ -131,16 +134,18 @@ class Writer:
         """Store a chunk of a tree or of a recipe."""
         return self.add(data, bases, TREES)
 
-    def _prefix(self, bases: Sequence[ChunkId]) -> bytes:
-        """Return the bytes of base chunks; nothing if they cannot serve."""
-        depths = [self._repository.depth(base) for base in bases]
-        if any(depth is None or depth >= layout.WRITTEN_DEPTH for depth in depths):
-            return b""
+    def _prefix(self, bases: Sequence[ChunkId]) -> tuple[bytes, int]:
+        """Return the bytes of base chunks, and how many frames a reader opens for them; none if they cannot serve."""
+        climbs = [self._repository.climb(base) for base in bases]
+        known = [climb for climb in climbs if climb is not None and climb[0] < layout.WRITTEN_DEPTH]
+        frames = sum(frames for _, frames in known)
+        if len(known) < len(bases) or frames >= layout.WRITTEN_FRAMES_CLIMBED:
+            return b"", 0
         try:
-            prefix = b"".join(self._repository.read_chunk(base) for base in bases)
+            prefix = b"".join(self._repository.read_base(base) for base in bases)
         except (Damaged, Unsupported, StoreError):
-            return b""  # Whoever needs the base itself hears of it; this chunk does without.
-        return prefix if len(prefix) <= MOST_BASE_BYTES else b""
+            return b"", 0  # Whoever needs the base itself hears of it; this chunk does without.
+        return (prefix, frames) if len(prefix) <= MOST_BASE_BYTES else (b"", 0)
 
     def _add_resembling(self, new: Resembling, lane: int) -> None:
         self._resembling[lane].append(new)
@@ -152,7 +157,7 @@ class Writer:
         batch, self._resembling[lane] = self._resembling[lane], []
         self._resembling_bytes[lane] = 0
         if batch:
-            self._start(lambda: self._work_resembling(batch, lane))
+            self._start(lambda: self._work_resembling(batch, lane), self._batch_room)
 
     def _flush_lane(self, lane: int) -> None:
         chunks, self._lanes[lane] = self._lanes[lane], []
@@ -161,13 +166,13 @@ class Writer:
             self._submit(chunks, lane)
 
     def _submit(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
-        self._start(lambda: self._work(chunks, lane))
+        self._start(lambda: self._work(chunks, lane), self._room)
 
-    def _start(self, work: Callable[[], None]) -> None:
+    def _start(self, work: Callable[[], None], room: threading.Semaphore) -> None:
         """Hand work to the pool as soon as there is room for its data."""
         self._collect()
-        if not self._room.acquire(blocking=False):
-            while not self._room.acquire(timeout=0.2):
+        if not room.acquire(blocking=False):
+            while not room.acquire(timeout=0.2):
                 self._collect()
         self._begin(work)
 
@@ -202,15 +207,25 @@ class Writer:
 
     def _work(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
         try:
-            self._pack([pack.make_frame(chunks, self._level)], lane)
+            frame = pack.make_frame(chunks, self._level)
+            if frame.method != pack.RAW:  # What does not compress is media, and nothing will stand on it.
+                self._keep(chunks, if_room=True)
+            self._pack([frame], lane)
         finally:
             self._room.release()
 
     def _work_resembling(self, batch: list[Resembling], lane: int) -> None:
         try:
+            self._keep(((new.chunk, new.data) for new in batch), if_room=False)
             self._pack(self._kinship.frames(batch, self._level), lane)
         finally:
-            self._room.release()
+            self._batch_room.release()
+
+    def _keep(self, chunks: Iterable[tuple[ChunkId, bytes]], *, if_room: bool) -> None:
+        """Keep chunks on this computer for the next version to stand on. It probably changes where this one did."""
+        for chunk, data in chunks:
+            if len(data) >= DELTA_FROM and not self._dry_run:
+                self._repository.kept.keep(chunk, data, if_room=if_room)
 
     def _pack(self, frames: Iterable[pack.Frame], lane: int) -> None:
         """Put frames into open packs, and close those that are full."""
@@ -236,6 +251,8 @@ class Writer:
         name = stored_name(stored)
         directory = pack.verify_before_publish(stored, name, self._keys, repository.id, deltas)
         self._put(layout.pack_name(name), stored)
+        if not self._dry_run:
+            repository.keep_end(directory, stored)
         stored.release()
         with self._lock:
             self._stored.append(directory)
@@ -264,7 +281,7 @@ class Writer:
             self._begin(self._close_pack, open_pack)
         self._drain()
         if self._unindexed:
-            self._store_index()
+            self._store_index(names_only=len(self._unindexed) == 1)
 
     def _merge(self, packs: list[OpenPack]) -> OpenPack:
         """Put the rests of a run into one pack: a small run stores few objects."""
@@ -278,10 +295,12 @@ class Writer:
         wait(self._futures)
         self._collect()
 
-    def _store_index(self) -> None:
+    def _store_index(self, *, names_only: bool = False) -> None:
         directories, self._unindexed = self._unindexed, []
         repository = self._repository
-        name, stored = index.seal_index(directories, self._keys, repository.id, repository.config.cipher)
+        name, stored = index.seal_index(
+            directories, self._keys, repository.id, repository.config.cipher, names_only=names_only
+        )
         self._put(name, stored)
         if not self._dry_run:
             self._index.keep_indexes([name])

@@ -29,7 +29,7 @@ from keepstone.messages.model import (
     MessageKind,
     Person,
     Reaction,
-)  # fmt: skip
+)
 from keepstone.sources.exports import (
     Order,
     People,
@@ -52,7 +52,7 @@ from keepstone.sources.json_stream import (
     small_file,
     text,
     whole,
-)  # fmt: skip
+)
 from keepstone.sources.reading import Folder, Options
 
 NAME = "discord"
@@ -158,9 +158,11 @@ class _Channel:
         body = text(entry.get("content"))
         if form == "Call":
             return self._call(entry, extra, native, time_ms, body)
-        forwarded = record(entry.get("forwardedMessage"))
-        files = [*objects(entry.get("attachments")), *objects(forwarded.get("attachments"))]
-        stickers = [*objects(entry.get("stickers")), *objects(forwarded.get("stickers"))]
+        files, stickers = objects(entry.get("attachments")), objects(entry.get("stickers"))
+        forwarded = record(entry["forwardedMessage"]) if "forwardedMessage" in entry else {}
+        if forwarded:
+            files += objects(forwarded.get("attachments"))
+            stickers += objects(forwarded.get("stickers"))
         attachments = tuple([_file(file) for file in files] + [_sticker(sticker) for sticker in stickers])
         notice = form not in _TEXTS and not form.isdigit()
         kind: MessageKind = "event" if notice else _kind(attachments, bool(stickers))
@@ -185,7 +187,7 @@ class _Channel:
             direction="none" if notice else self._direction(author),
             kind=kind,
             text=body,
-            reply_to=self._reply(record(entry.get("reference")), extra),
+            reply_to=self._reply(record(entry["reference"]), extra) if "reference" in entry else "",
             forwarded=bool(forwarded),
             attachments=attachments,
             reactions=self._reactions(entry["reactions"], extra) if entry.get("reactions") else (),

@@ -32,7 +32,7 @@ from keepstone.messages.model import (
     Person,
     Reaction,
     State,
-)  # fmt: skip
+)
 from keepstone.sources.attributed import attributed_text, property_list
 from keepstone.sources.call_history import read_calls
 from keepstone.sources.exports import Order, kind_of_file, open_beside, time_of
@@ -43,6 +43,8 @@ NAME = "imessage"
 
 _PROBE: Final = 1024 * 1024
 """Bytes of a database's beginning in which its schema is looked for."""
+_PATIENCE: Final = 86_400.0
+"""Seconds that reading may take: it waits for whoever takes the records."""
 _SINCE_MS: Final = 978_307_200_000
 _IN_NANOSECONDS: Final = 100_000_000_000
 """Times above this are no seconds: that would be after the year 5000."""
@@ -79,7 +81,7 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield chats with their messages, or calls."""
-    with open_database(name, folder) as database:
+    with open_database(name, folder, seconds=_PATIENCE) as database:
         database.row_factory = sqlite3.Row
         try:
             known = tables(database)
@@ -89,7 +91,7 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
                 yield from _Messages(database, known).read()
             else:
                 raise UnreadableSource(f"The database {name} holds neither messages nor calls of Apple's.")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:  # Names in a damaged schema may be no UTF-8.
             yield Loss(what=f"The database {name} is damaged; what follows was not read ({error}).")
 
 

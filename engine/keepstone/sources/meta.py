@@ -27,7 +27,7 @@ from keepstone.messages.model import (
     MessageKind,
     Person,
     Reaction,
-)  # fmt: skip
+)
 from keepstone.sources.exports import (
     Order,
     People,

@@ -152,7 +152,7 @@ def open_database(name: str, folder: Folder, *, seconds: float = 600.0) -> Itera
     end = time.monotonic() + seconds
     try:
         connection = _open_copy(name, folder)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeError) as error:  # Even a message of SQLite's may be no UTF-8.
         raise UnreadableSource(f"The file {name!r} is no readable database ({error}).") from error
     with closing(connection):
         connection.set_authorizer(_authorise)

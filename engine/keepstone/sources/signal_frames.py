@@ -31,7 +31,7 @@ from keepstone.messages.model import (
     Person,
     Reaction,
     State,
-)  # fmt: skip
+)
 from keepstone.sources.exports import Order, kind_of_file, open_beside, time_of
 from keepstone.sources.json_stream import Record, leftover, objects, raw, record, text, whole
 from keepstone.sources.reading import MAX_TEXT, Folder

@@ -24,7 +24,7 @@ from keepstone.messages.model import (
     MessageKind,
     Person,
     Reaction,
-)  # fmt: skip
+)
 from keepstone.sources.exports import Order, People, direction_of, kind_of_file, open_beside, time_of, walk
 from keepstone.sources.json_stream import (
     JsonStream,
@@ -37,7 +37,7 @@ from keepstone.sources.json_stream import (
     record,
     text,
     whole,
-)  # fmt: skip
+)
 from keepstone.sources.reading import Folder, Options, UnreadableSource
 
 NAME = "slack"
@@ -46,6 +46,7 @@ _INDEXES: Final[tuple[tuple[str, ConversationKind], ...]] = (
     ("channels.json", "channel"), ("groups.json", "group"), ("mpims.json", "group"), ("dms.json", "person"),
 )  # fmt: skip
 _DAY = re.compile(r"(?:^|/)\d{4}-\d\d-\d\d\.json$")
+_ID = re.compile(r"[CGD][A-Z0-9]{7,}$")
 _TS = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?")
 _USERS = re.compile(rb'^\[\s*(?:\]|\{\s*"(?:id"\s*:\s*"[UWB]|team_id|name|deleted|profile|color))')
 _CHANNELS = re.compile(rb'^\[\s*\{\s*"(?:id"\s*:\s*"[CGD]|name|created|creator|members)')
@@ -113,6 +114,7 @@ class _Export:
         self._folder = folder
         self._owner = options.owner
         self._names: dict[str, str] = {}
+        self._losses: list[Loss] = []
 
     def read(self) -> Iterator[Item]:
         for user in self._index("users.json"):
@@ -125,17 +127,25 @@ class _Export:
                 place = next((p for p in (text(channel.get("name")), text(channel.get("id"))) if p in days), "")
                 yield from self._channel(channel, kind, days.pop(place, []))
         for place, files in days.items():  # What no index names.
-            yield from self._channel({"name": place}, "unknown", files)
+            yield from self._channel({"id" if _ID.match(place) else "name": place}, "unknown", files)
+        yield from self._losses
 
     def _index(self, base: str) -> Iterator[Record]:
         """Yield what an index holds, as far as it can be read."""
+        damaged = 0
         try:
             with self._folder.open(posixpath.join(self._root, base)) as file:
-                yield from JsonStream(file).records(
-                    lambda found: "id" in found and ("name" in found or "members" in found)
-                )
-        except (FileNotFoundError, Malformed):
+                stream = JsonStream(file)
+                try:
+                    yield from stream.records(lambda found: "id" in found and ("name" in found or "members" in found))
+                finally:
+                    damaged = stream.damaged
+        except FileNotFoundError:
             return
+        except Malformed:
+            damaged += 1
+        if damaged:
+            self._losses.append(Loss(what=f"The list {base} is damaged; what it said of {damaged} or more is lost."))
 
     def _channel(self, channel: Record, kind: ConversationKind, files: list[str]) -> Iterator[Item]:
         members = [text(member) for member in array(channel.get("members"))]

@@ -26,7 +26,7 @@ from keepstone.messages.model import (
     MessageKind,
     Person,
     Reaction,
-)  # fmt: skip
+)
 from keepstone.sources.exports import (
     Order,
     People,
@@ -38,7 +38,7 @@ from keepstone.sources.exports import (
     open_beside,
     time_of,
     walk,
-)  # fmt: skip
+)
 from keepstone.sources.json_stream import (
     CutOff,
     JsonStream,
@@ -50,7 +50,7 @@ from keepstone.sources.json_stream import (
     record,
     text,
     whole,
-)  # fmt: skip
+)
 from keepstone.sources.reading import Folder, Options
 
 NAME = "telegram-desktop"

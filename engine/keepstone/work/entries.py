@@ -12,7 +12,17 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from keepstone.containers import HEAD, METADATA_LIMIT, Broken, Unwrapped, companion_of, leaves, recognise, unwrap
+from keepstone.containers import (
+    HEAD,
+    METADATA_LIMIT,
+    Broken,
+    Patience,
+    Unwrapped,
+    companion_of,
+    leaves,
+    recognise,
+    unwrap,
+)
 from keepstone.errors import SourceError
 from keepstone.history import tree
 from keepstone.history.ancestor import Ancestor
@@ -58,6 +68,7 @@ class EntryReader:
         self._repository, self._content, self._options, self._tally = repository, content, options, tally
         self._parent = parent
         self._container_keys = container_keys(repository.log)
+        self._patience = Patience()
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
         self._told_missing: set[str] = set()
@@ -212,7 +223,7 @@ class EntryReader:
         companion = _companion(reader.path)
         if not companion and not recognise(reader.read_at(0, HEAD)):
             return None
-        unwrapped = unwrap(reader, self._container_keys, companion=companion)
+        unwrapped = unwrap(reader, self._container_keys, companion=companion, patience=self._patience)
         self._tell_missing_key(reader.path, unwrapped)
         if unwrapped.node is None:
             return None

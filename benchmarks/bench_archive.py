@@ -64,6 +64,7 @@ def main() -> None:
         return items(found())
 
     generating, _ = timed(lambda: sum(1 for _ in shown(0)))
+    last = 0
     with tempfile.TemporaryDirectory(prefix="keepstone-archive-", dir="/dev/shm") as folder:
         place = Place(Path(folder), open_store(folder + "/repository"))
         place.init()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,7 +17,7 @@ from keepstone.work.archive import Origin
 from keepstone.work.search import Search
 from keepstone.work.take_messages import Showing
 from messages.chats import conversation, exported, items, messages
-from support import Place
+from support import Place, child_environment, report
 
 PHONE, OLD, EXPORT = Origin("phone", "whatsapp"), Origin("old phone", "ios"), Origin("a.txt", "txt", whole=False)
 
@@ -146,10 +148,35 @@ def test_no_message_is_on_the_disk_in_plaintext(tmp_path: Path, monkeypatch: pyt
     seen: list[bytes] = []
     monkeypatch.setattr(
         "os.pread", lambda handle, n, at, read=__import__("os").pread: seen.append(read(handle, n, at)) or seen[-1]
-    )  # noqa: E501
+    )
     take(place, (PHONE, items(found)))
     assert sum(map(len, seen)) > 1000, "nothing was spilled"
     assert texts(place) == [secret] * 400
     stored = [place.store.get(name) for name, _ in place.store.list("")]
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(secret.encode() in data for data in (*seen, *stored, *files))
+
+
+@pytest.mark.slow
+def test_a_million_messages_take_less_than_300_mib(tmp_path: Path) -> None:
+    """Measured as the peak of a process that does nothing else."""
+    code = (
+        "import resource, sys, pathlib\n"
+        "from keepstone.store import open_store\n"
+        "from messages.chats import messages, items\n"
+        "from support import Place, child_environment, report\n"
+        "from work.test_messages import PHONE, Showing\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "place = Place(folder, open_store(str(folder / 'repository'))).init()\n"
+        "with place.open() as client:\n"
+        "    found = items(messages(1, 1_000_000, chats=200, days=2000))\n"
+        "    done = client.take_messages([Showing(PHONE, found)])\n"
+        "print(done.taken[0].messages, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=child_environment(), capture_output=True, text=True, check=True
+    )
+    count, peak = map(int, child.stdout.split())
+    report(f"{peak} MiB")
+    assert count == 1_000_000
+    assert peak < 300

@@ -19,6 +19,7 @@ from itertools import groupby
 from keepstone.messages.model import Direction, Message
 
 QUARTER_MS = 15 * 60_000
+SUMMER_MS = 60 * 60_000
 FARTHEST_MS = 15 * 3_600_000
 DAY_MS = 86_400_000
 _RARE = 8
@@ -77,7 +78,7 @@ def match(chat: Sequence[Message], text: Sequence[Message]) -> Matched:
     finder.learn_names()
     finder.pair_runs()
     finder.pair(lambda number: iter((offsets[number],)))
-    finder.pair(lambda number: _others(text[number], days, common))
+    finder.pair(lambda number: _others(text[number], days, common, votes))
     finder.pair_deleted()
     for number, offset in finder.used.items():
         offsets[number] = offset
@@ -157,11 +158,19 @@ def _ranked(counts: Counter[int]) -> list[tuple[int, int]]:
     return sorted(counts.items(), key=lambda one: (-one[1], abs(one[0]), one[0]))
 
 
-def _others(message: Message, days: dict[int, int], common: Sequence[int]) -> Iterator[int]:
-    """Yield the offsets that a message may also have: of the days beside it, and the most common ones."""
+def _others(
+    message: Message, days: dict[int, int], common: Sequence[int], votes: dict[int, Counter[int]]
+) -> Iterator[int]:
+    """Yield the offsets that a message may also have: of the days beside it, and the most common ones.
+
+    Where nothing of its day votes, the clocks may have changed to or from summer time since something did.
+    """
     day = message.time_ms // DAY_MS
-    beside = [days[other] for other in (day - 1, day + 1) if other in days]
-    yield from dict.fromkeys((*beside, *common[:_ALTERNATIVES]))
+    found = [days[other] for other in (day - 1, day + 1) if other in days]
+    found += common[:_ALTERNATIVES]
+    if day in days and day not in votes:
+        found += (days[day] - SUMMER_MS, days[day] + SUMMER_MS)
+    yield from dict.fromkeys(found)
 
 
 def _floor(time_ms: int, precision: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -95,13 +96,13 @@ def test_a_database_and_an_exported_text_are_one_chat(place: Place) -> None:
 
 
 def test_search_finds_words_and_phrases_in_any_script_whatever_their_case(place: Place) -> None:
+    texts_of_all_scripts = (
+        "Straße nach Süden", "die STRASSE", "дом у МОРЯ", "我们明天去海边", "cafe\u0301", "zero\0byte sea", "sea zero",
+        "",
+    )  # fmt: skip
     found = [
         msgspec.structs.replace(m, text=text, attachments=(), kind="text")
-        for m, text in zip(
-            some(8),
-            ("Straße nach Süden", "die STRASSE", "дом у МОРЯ", "我们明天去海边", "cafe\u0301", "zero\0byte sea", "sea zero", ""),
-            strict=True,
-        )
+        for m, text in zip(some(8), texts_of_all_scripts, strict=True)
     ]  # fmt: skip
     take(place, (PHONE, items(found)))
     expected = {
@@ -140,15 +141,18 @@ def test_calls_come_back_once_however_often_they_were_read(place: Place) -> None
 
 
 def test_no_message_is_on_the_disk_in_plaintext(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keepstone.work.spool.SPILL_AT", 20_000)
     monkeypatch.setattr("keepstone.work.spool.Spool.__init__.__defaults__", (20_000,))
     place = Place(tmp_path).init()
     secret = "a text that stands nowhere"
     found = [msgspec.structs.replace(m, text=secret) for m in some(400)]
     seen: list[bytes] = []
-    monkeypatch.setattr(
-        "os.pread", lambda handle, n, at, read=__import__("os").pread: seen.append(read(handle, n, at)) or seen[-1]
-    )
+    pread = os.pread
+
+    def noting(handle: int, length: int, at: int) -> bytes:
+        seen.append(pread(handle, length, at))
+        return seen[-1]
+
+    monkeypatch.setattr("os.pread", noting)
     take(place, (PHONE, items(found)))
     assert sum(map(len, seen)) > 1000, "nothing was spilled"
     assert texts(place) == [secret] * 400

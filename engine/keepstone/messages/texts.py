@@ -23,11 +23,13 @@ SUMMER_MS = 60 * 60_000
 FARTHEST_MS = 15 * 3_600_000
 DAY_MS = 86_400_000
 _RARE = 8
-"""A text that the chat has more often does not vote."""
+"""A text that the chat has more often does not vote; one that it has once has so many votes."""
 _NEAR_DAYS = 3
 _MOST_PAIRS = 250_000
 """Pairs of one minute that are compared for the longest run."""
 _ALTERNATIVES = 3
+_SURE = 2 * _RARE
+"""Votes of a day that leave no doubt."""
 _INVISIBLE = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
 _MEDIA, _DELETED, _FILE = "\0media", "\0deleted", "\0file "
 _HAVE_MEDIA = frozenset(
@@ -132,7 +134,7 @@ def _votes(
             for place in places:
                 offset = _floor(message.time_ms, precision) - _floor(chat[place].time_ms, precision)
                 if abs(offset) <= FARTHEST_MS and offset % QUARTER_MS == 0:
-                    found[message.time_ms // DAY_MS][offset] += 1
+                    found[message.time_ms // DAY_MS][offset] += _RARE // len(places)
             break
     return found
 
@@ -163,12 +165,12 @@ def _others(
 ) -> Iterator[int]:
     """Yield the offsets that a message may also have: of the days beside it, and the most common ones.
 
-    Where nothing of its day votes, the clocks may have changed to or from summer time since something did.
+    Where little of its day votes, the clocks may have changed to or from summer time since something did.
     """
     day = message.time_ms // DAY_MS
     found = [days[other] for other in (day - 1, day + 1) if other in days]
     found += common[:_ALTERNATIVES]
-    if day in days and day not in votes:
+    if day in days and votes.get(day, Counter())[days[day]] < _SURE:
         found += (days[day] - SUMMER_MS, days[day] + SUMMER_MS)
     yield from dict.fromkeys(found)
 

@@ -170,8 +170,9 @@ def _others(
     day = message.time_ms // DAY_MS
     found = [days[other] for other in (day - 1, day + 1) if other in days]
     found += common[:_ALTERNATIVES]
-    if day in days and votes.get(day, Counter())[days[day]] < _SURE:
-        found += (days[day] - SUMMER_MS, days[day] + SUMMER_MS)
+    likely = days.get(day, common[0] if common else 0)
+    if common and votes.get(day, Counter())[likely] < _SURE:
+        found += (likely - SUMMER_MS, likely + SUMMER_MS)
     yield from dict.fromkeys(found)
 
 

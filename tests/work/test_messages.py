@@ -161,6 +161,18 @@ def test_no_message_is_on_the_disk_in_plaintext(tmp_path: Path, monkeypatch: pyt
     assert not any(secret.encode() in data for data in (*seen, *stored, *files))
 
 
+def test_check_tells_when_messages_are_lost(place: Place) -> None:
+    take(place, (PHONE, items(some())))
+    with place.open() as client:
+        assert client.check(read_data=1.0).healthy
+    packs = [name for name, _ in place.store.list("packs")]
+    place.store.delete(packs[0])
+    with place.fresh("other").open() as client:
+        checked = client.check()
+    assert not checked.healthy
+    assert [file.path for file in checked.affected][-1:] == [b"messages"]
+
+
 @pytest.mark.slow
 def test_a_million_messages_take_less_than_300_mib(tmp_path: Path) -> None:
     """Measured as the peak of a process that does nothing else."""

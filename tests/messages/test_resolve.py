@@ -28,7 +28,7 @@ def one_chat(rng: random.Random, count: int, days: int = 400) -> list[Message]:
     time_ms = START_MS
     found = []
     for _ in range(count):
-        time_ms += rng.choice((0, 1, 700, 9_000, 40_000, 3_600_000, days * 86_400_000 // count))
+        time_ms += rng.choice((0, 1, 700, 9_000, 40_000, 3_600_000 + rng.randrange(60_000), days * 86_400_000 // count))
         text = rng.choice(("ok", "yes", "ok")) if rng.random() < 0.3 else words.text(rng)
         found.append(message(rng, CHAT, time_ms, text))
     orders: dict[int, int] = {}

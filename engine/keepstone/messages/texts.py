@@ -25,6 +25,8 @@ DAY_MS = 86_400_000
 _RARE = 8
 """A text that the chat has more often does not vote; one that it has once has so many votes."""
 _NEAR_DAYS = 3
+_OWN_DAY = 100
+"""What a vote of the day itself counts beside one of a day near it."""
 _MOST_PAIRS = 250_000
 """Pairs of one minute that are compared for the longest run."""
 _ALTERNATIVES = 3
@@ -82,8 +84,11 @@ def match(chat: Sequence[Message], text: Sequence[Message]) -> Matched:
     finder.pair(lambda number: iter((offsets[number],)))
     finder.pair(lambda number: _others(text[number], days, common, votes))
     finder.pair_deleted()
-    for number, offset in finder.used.items():
-        offsets[number] = offset
+    # What was not found stands beside what was: it has the offset of its predecessor, or else of what follows.
+    last = next((finder.used[number] for number in sorted(finder.used)), None)
+    for number in range(len(offsets)):
+        last = finder.used.get(number, last)
+        offsets[number] = offsets[number] if last is None else last
     return Matched(finder.pairs, offsets, [m.time_ms for m in text], bool(votes), finder.names)
 
 
@@ -147,7 +152,7 @@ def _days(text: Sequence[Message], votes: dict[int, Counter[int]]) -> dict[int, 
         near: Counter[int] = Counter()
         for other in range(day - _NEAR_DAYS, day + _NEAR_DAYS + 1):
             for offset, count in votes.get(other, {}).items():
-                near[offset] += count * (4 if other == day else 1)
+                near[offset] += count * (_OWN_DAY if other == day else 1)
         if near:
             last = _ranked(near)[0][0]
         if last is not None:

@@ -30,8 +30,6 @@ _OWN_DAY = 100
 _MOST_PAIRS = 250_000
 """Pairs of one minute that are compared for the longest run."""
 _ALTERNATIVES = 3
-_SURE = 2 * _RARE
-"""Votes of a day that leave no doubt."""
 _INVISIBLE = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
 _MEDIA, _DELETED, _FILE = "\0media", "\0deleted", "\0file "
 _HAVE_MEDIA = frozenset(
@@ -82,7 +80,7 @@ def match(chat: Sequence[Message], text: Sequence[Message]) -> Matched:
     finder.learn_names()
     finder.pair_runs()
     finder.pair(lambda number: iter((offsets[number],)))
-    finder.pair(lambda number: _others(text[number], days, common, votes))
+    finder.pair(lambda number: _others(text[number], days, common))
     finder.pair_deleted()
     # What was not found stands beside what was: it has the offset of its predecessor, or else of what follows.
     last = next((finder.used[number] for number in sorted(finder.used)), None)
@@ -165,18 +163,16 @@ def _ranked(counts: Counter[int]) -> list[tuple[int, int]]:
     return sorted(counts.items(), key=lambda one: (-one[1], abs(one[0]), one[0]))
 
 
-def _others(
-    message: Message, days: dict[int, int], common: Sequence[int], votes: dict[int, Counter[int]]
-) -> Iterator[int]:
+def _others(message: Message, days: dict[int, int], common: Sequence[int]) -> Iterator[int]:
     """Yield the offsets that a message may also have: of the days beside it, and the most common ones.
 
-    Where little of its day votes, the clocks may have changed to or from summer time since something did.
+    The clocks may also have changed to or from summer time that day, or since anything voted.
     """
     day = message.time_ms // DAY_MS
     found = [days[other] for other in (day - 1, day + 1) if other in days]
     found += common[:_ALTERNATIVES]
     likely = days.get(day, common[0] if common else 0)
-    if common and votes.get(day, Counter())[likely] < _SURE:
+    if common:
         found += (likely - SUMMER_MS, likely + SUMMER_MS)
     yield from dict.fromkeys(found)
 

@@ -64,6 +64,7 @@ def main() -> None:
         return items(found())
 
     generating, _ = timed(lambda: sum(1 for _ in shown(0)))
+    last = 0
     with tempfile.TemporaryDirectory(prefix="keepstone-archive-", dir="/dev/shm") as folder:
         place = Place(Path(folder), open_store(folder + "/repository"))
         place.init()
@@ -104,10 +105,10 @@ def main() -> None:
                 f'"{words.word(5)} {words.word(9)}"',
                 "none of these",
             ):
-                start = time.perf_counter()
+                start, wall = time.process_time(), time.perf_counter()
                 hits = sum(1 for _ in found.search(text))
-                took = time.perf_counter() - start
-                print(f"search {text!r}: {hits} in {took * 1000:.0f} ms")
+                took, wall = time.process_time() - start, time.perf_counter() - wall
+                print(f"search {text!r}: {hits} in {took * 1000:.0f} ms of CPU time, {wall * 1000:.0f} ms")
             start = time.perf_counter()
             chats = found.chats()
             chat = next(c for c in chats if c.conversation.title == "Person 0")

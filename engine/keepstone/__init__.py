@@ -24,15 +24,18 @@ from keepstone.repo.keys import Credential, digits_text, new_digits, parse_digit
 from keepstone.sources.exclude import Exclusions
 from keepstone.version import VERSION as __version__
 from keepstone.work.ahead import ScanAhead
+from keepstone.work.archive import Origin
 from keepstone.work.backup import BackupResult
 from keepstone.work.check import CheckResult
 from keepstone.work.client import Client, init
 from keepstone.work.client import open_client as open
 from keepstone.work.drill import DrillOptions, DrillResult
 from keepstone.work.explain import Explanation
+from keepstone.work.messages import Messages
 from keepstone.work.options import BackupOptions
 from keepstone.work.query import Change, Found, Listed, Stats
 from keepstone.work.restore import RestoreOptions, RestoreResult
+from keepstone.work.take_messages import Showing
 
 __all__ = [
     "BackupOptions",
@@ -51,12 +54,15 @@ __all__ = [
     "KeepstoneError",
     "Listed",
     "Listener",
+    "Messages",
     "Notice",
+    "Origin",
     "Problem",
     "Progress",
     "RestoreOptions",
     "RestoreResult",
     "ScanAhead",
+    "Showing",
     "Snapshot",
     "Stats",
     "__version__",

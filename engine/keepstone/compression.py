@@ -78,7 +78,10 @@ def compress_delta(data: bytes, prefix: bytes, level: int = 1) -> bytes:
     window = max(zstandard.WINDOWLOG_MIN, (len(data) + len(prefix)).bit_length())
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level if len(prefix) <= _LONG_PREFIX else max(level, 3),
-        source_size=len(data), dict_size=len(prefix), window_log=window, write_checksum=False,
+        source_size=len(data),
+        dict_size=len(prefix),
+        window_log=window,
+        write_checksum=False,
     )
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 
 import msgspec
 import pytest
@@ -15,7 +13,6 @@ from keepstone.messages.model import Call, Conversation, Item, Loss, Message
 from keepstone.work.archive import Origin
 from messages.chats import START_MS, conversation, items, messages
 from messages.places import Archives, reading
-from support import child_environment, report
 
 PHONE, OTHER, EXPORT = Origin("phone", "whatsapp"), Origin("old phone", "ios"), Origin("chat.txt", "txt", whole=False)
 
@@ -197,25 +194,3 @@ def check_order(rng: random.Random, chats: int = 3) -> None:
     first, second = results
     assert archives.states(first) == archives.states(second)
     assert archives.layout(first) == archives.layout(second)
-
-
-@pytest.mark.slow
-def test_a_million_messages_take_bounded_memory() -> None:
-    """Measured in a process apart: the peak of one that does the same with nothing, and of this."""
-    code = (
-        "import resource, sys\n"
-        "from messages.chats import messages, items\n"
-        "from messages.places import Archives\n"
-        "from messages.test_archive import PHONE\n"
-        "Archives().ingest([], [(PHONE, 1, items(messages(1, int(sys.argv[1]), chats=200, days=3000)))])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-    )
-    peaks = []
-    for count in ("1000", "1000000"):
-        child = subprocess.run(
-            [sys.executable, "-c", code, count], env=child_environment(), capture_output=True, text=True, check=True
-        )
-        peaks.append(int(child.stdout) // 1024)
-    report(f"{peaks[0]} MiB with a thousand, {peaks[1]} MiB with a million, blocks in memory included")
-    # The place of these tests keeps all chunks in memory, which no repository does: 150 MiB of rows.
-    assert peaks[1] - 150 < 300

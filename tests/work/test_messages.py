@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,7 +18,7 @@ from keepstone.work.archive import Origin
 from keepstone.work.search import Search
 from keepstone.work.take_messages import Showing
 from messages.chats import conversation, exported, items, messages
-from support import Place
+from support import Place, child_environment, report
 
 PHONE, OLD, EXPORT = Origin("phone", "whatsapp"), Origin("old phone", "ios"), Origin("a.txt", "txt", whole=False)
 
@@ -93,13 +96,13 @@ def test_a_database_and_an_exported_text_are_one_chat(place: Place) -> None:
 
 
 def test_search_finds_words_and_phrases_in_any_script_whatever_their_case(place: Place) -> None:
+    texts_of_all_scripts = (
+        "Straße nach Süden", "die STRASSE", "дом у МОРЯ", "我们明天去海边", "cafe\u0301", "zero\0byte sea", "sea zero",
+        "",
+    )  # fmt: skip
     found = [
         msgspec.structs.replace(m, text=text, attachments=(), kind="text")
-        for m, text in zip(
-            some(8),
-            ("Straße nach Süden", "die STRASSE", "дом у МОРЯ", "我们明天去海边", "cafe\u0301", "zero\0byte sea", "sea zero", ""),
-            strict=True,
-        )
+        for m, text in zip(some(8), texts_of_all_scripts, strict=True)
     ]  # fmt: skip
     take(place, (PHONE, items(found)))
     expected = {
@@ -138,18 +141,58 @@ def test_calls_come_back_once_however_often_they_were_read(place: Place) -> None
 
 
 def test_no_message_is_on_the_disk_in_plaintext(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keepstone.work.spool.SPILL_AT", 20_000)
     monkeypatch.setattr("keepstone.work.spool.Spool.__init__.__defaults__", (20_000,))
     place = Place(tmp_path).init()
     secret = "a text that stands nowhere"
     found = [msgspec.structs.replace(m, text=secret) for m in some(400)]
     seen: list[bytes] = []
-    monkeypatch.setattr(
-        "os.pread", lambda handle, n, at, read=__import__("os").pread: seen.append(read(handle, n, at)) or seen[-1]
-    )  # noqa: E501
+    pread = os.pread
+
+    def noting(handle: int, length: int, at: int) -> bytes:
+        seen.append(pread(handle, length, at))
+        return seen[-1]
+
+    monkeypatch.setattr("os.pread", noting)
     take(place, (PHONE, items(found)))
     assert sum(map(len, seen)) > 1000, "nothing was spilled"
     assert texts(place) == [secret] * 400
     stored = [place.store.get(name) for name, _ in place.store.list("")]
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(secret.encode() in data for data in (*seen, *stored, *files))
+
+
+def test_check_tells_when_messages_are_lost(place: Place) -> None:
+    take(place, (PHONE, items(some())))
+    with place.open() as client:
+        assert client.check(read_data=1.0).healthy
+    packs = [name for name, _ in place.store.list("packs")]
+    place.store.delete(packs[0])
+    with place.fresh("other").open() as client:
+        checked = client.check()
+    assert not checked.healthy
+    assert [file.path for file in checked.affected][-1:] == [b"messages"]
+
+
+@pytest.mark.slow
+def test_a_million_messages_take_less_than_300_mib(tmp_path: Path) -> None:
+    """Measured as the peak of a process that does nothing else."""
+    code = (
+        "import resource, sys, pathlib\n"
+        "from keepstone.store import open_store\n"
+        "from messages.chats import messages, items\n"
+        "from support import Place, child_environment, report\n"
+        "from work.test_messages import PHONE, Showing\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "place = Place(folder, open_store(str(folder / 'repository'))).init()\n"
+        "with place.open() as client:\n"
+        "    found = items(messages(1, 1_000_000, chats=200, days=2000))\n"
+        "    done = client.take_messages([Showing(PHONE, found)])\n"
+        "print(done.taken[0].messages, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=child_environment(), capture_output=True, text=True, check=True
+    )
+    count, peak = map(int, child.stdout.split())
+    report(f"{peak} MiB")
+    assert count == 1_000_000
+    assert peak < 300

@@ -20,7 +20,7 @@ from keepstone.history.ancestor import Ancestor
 from keepstone.history.content import ContentWriter
 from keepstone.history.recipe import ChunkReader, read_list
 from keepstone.history.snapshot import Snapshot, snapshots_by_writer
-from keepstone.messages.blocks import MAX_BLOCK
+from keepstone.messages.blocks import MAX_BLOCK, NAME_LENGTH, read_content, union_of
 from keepstone.messages.identity import identity
 from keepstone.messages.merge import Times
 from keepstone.repo.log import LogView
@@ -136,6 +136,20 @@ class Catalogue:
             rest = rest[at:]
         if rest:
             raise Unsupported(self.name, "has a catalogue that is cut off")
+
+    def recipes(self) -> Iterator[bytes]:
+        """Yield every recipe that the archive of this catalogue needs, its own first; contents' are read from blocks.
+
+        A recipe is yielded before what it leads to is read.
+        """
+        yield self.recipe
+        if self.entries_recipe:
+            yield self.entries_recipe
+        for entry in self.entries():
+            yield from (block.recipe for block in entry.blocks)
+            if entry.kind == CONTENTS:
+                for key in union_of(self.read(entry), self.name):
+                    yield read_content(key[NAME_LENGTH:], self.name)[1]
 
     def read(self, entry: CatalogueEntry) -> list[bytes]:
         """Return the bytes of the blocks of an entry."""

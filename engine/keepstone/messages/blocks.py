@@ -120,7 +120,7 @@ class _ContentRow(_Row, array_like=True, forbid_unknown_fields=True, frozen=True
     state: int
 
 
-class Head(msgspec.Struct, array_like=True, frozen=True):
+class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The beginning of any row: enough to find and to place it."""
 
     time_ms: int

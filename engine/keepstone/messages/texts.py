@@ -19,11 +19,14 @@ from itertools import groupby
 from keepstone.messages.model import Direction, Message
 
 QUARTER_MS = 15 * 60_000
+SUMMER_MS = 60 * 60_000
 FARTHEST_MS = 15 * 3_600_000
 DAY_MS = 86_400_000
 _RARE = 8
-"""A text that the chat has more often does not vote."""
+"""A text that the chat has more often does not vote; one that it has once has so many votes."""
 _NEAR_DAYS = 3
+_OWN_DAY = 100
+"""What a vote of the day itself counts beside one of a day near it."""
 _MOST_PAIRS = 250_000
 """Pairs of one minute that are compared for the longest run."""
 _ALTERNATIVES = 3
@@ -79,8 +82,11 @@ def match(chat: Sequence[Message], text: Sequence[Message]) -> Matched:
     finder.pair(lambda number: iter((offsets[number],)))
     finder.pair(lambda number: _others(text[number], days, common))
     finder.pair_deleted()
-    for number, offset in finder.used.items():
-        offsets[number] = offset
+    # What was not found stands beside what was: it has the offset of its predecessor, or else of what follows.
+    last = next((finder.used[number] for number in sorted(finder.used)), None)
+    for number in range(len(offsets)):
+        last = finder.used.get(number, last)
+        offsets[number] = offsets[number] if last is None else last
     return Matched(finder.pairs, offsets, [m.time_ms for m in text], bool(votes), finder.names)
 
 
@@ -131,7 +137,7 @@ def _votes(
             for place in places:
                 offset = _floor(message.time_ms, precision) - _floor(chat[place].time_ms, precision)
                 if abs(offset) <= FARTHEST_MS and offset % QUARTER_MS == 0:
-                    found[message.time_ms // DAY_MS][offset] += 1
+                    found[message.time_ms // DAY_MS][offset] += _RARE // len(places)
             break
     return found
 
@@ -144,7 +150,7 @@ def _days(text: Sequence[Message], votes: dict[int, Counter[int]]) -> dict[int, 
         near: Counter[int] = Counter()
         for other in range(day - _NEAR_DAYS, day + _NEAR_DAYS + 1):
             for offset, count in votes.get(other, {}).items():
-                near[offset] += count * (4 if other == day else 1)
+                near[offset] += count * (_OWN_DAY if other == day else 1)
         if near:
             last = _ranked(near)[0][0]
         if last is not None:
@@ -158,10 +164,17 @@ def _ranked(counts: Counter[int]) -> list[tuple[int, int]]:
 
 
 def _others(message: Message, days: dict[int, int], common: Sequence[int]) -> Iterator[int]:
-    """Yield the offsets that a message may also have: of the days beside it, and the most common ones."""
+    """Yield the offsets that a message may also have: of the days beside it, and the most common ones.
+
+    The clocks may also have changed to or from summer time that day, or since anything voted.
+    """
     day = message.time_ms // DAY_MS
-    beside = [days[other] for other in (day - 1, day + 1) if other in days]
-    yield from dict.fromkeys((*beside, *common[:_ALTERNATIVES]))
+    found = [days[other] for other in (day - 1, day + 1) if other in days]
+    found += common[:_ALTERNATIVES]
+    likely = days.get(day, common[0] if common else 0)
+    if common:
+        found += (likely - SUMMER_MS, likely + SUMMER_MS)
+    yield from dict.fromkeys(found)
 
 
 def _floor(time_ms: int, precision: int) -> int:

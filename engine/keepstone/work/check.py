@@ -14,6 +14,7 @@ from keepstone import events
 from keepstone.errors import ChunkMissing, Damaged, KeepstoneError, StoreError, Unsupported
 from keepstone.hashing import keyed
 from keepstone.history import tree
+from keepstone.history.catalogue import Catalogue
 from keepstone.history.expression import chunks_of_recipe
 from keepstone.history.snapshot import Snapshot, read_snapshots
 from keepstone.ids import ChunkId, KeyslotId, PackId
@@ -21,6 +22,8 @@ from keepstone.repo import format as layout
 from keepstone.repo import log, pack
 from keepstone.repo.repository import Repository, read_keyslots
 
+MESSAGES_PATH = b"messages"
+"""What stands for the message archive among the paths that are affected; no path begins without a slash."""
 MAX_FILES_LISTED = 10_000
 
 
@@ -219,6 +222,21 @@ class _Check:
 
     def _snapshot(self, snapshot: Snapshot) -> None:
         self._tree(snapshot, b"", snapshot.body.root)
+        if snapshot.body.catalogue:
+            self._messages(snapshot)
+
+    def _messages(self, snapshot: Snapshot) -> None:
+        """Check that every block of the message archive is there, and the contents that it knows."""
+        try:
+            self._need(snapshot.body.catalogue, snapshot.name)
+            for recipe in Catalogue(snapshot.body.catalogue, self.repository, snapshot.name).recipes():
+                key = keyed(self.repository.keys.cache, b"messages", recipe)[:16]
+                if not self.trees.get(key):
+                    self._need(recipe, snapshot.name)
+                    self.trees[key] = True
+        except (Damaged, Unsupported, StoreError) as error:
+            self._affected(snapshot, MESSAGES_PATH)
+            self._find(error, snapshot.name)
 
     def _tree(self, snapshot: Snapshot, path: bytes, content: bytes) -> bool:
         """Check everything below a folder; return whether all is well. A tree that was well before is not walked."""

@@ -8,16 +8,18 @@ memory. Beyond a bound blocks are not held but read again each time.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 from keepstone.history.catalogue import MESSAGES, Catalogue, read_whole
 from keepstone.history.recipe import ChunkReader
 from keepstone.messages import blocks
+from keepstone.messages.identity import LENGTH
 from keepstone.work.units import NAME
 
 HELD_BYTES = 512 * 1024 * 1024
@@ -38,31 +40,57 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Folded:
-    """The texts of a block."""
+class _Places:
+    """Which messages the texts of a block are."""
 
-    text: str
     starts: array[int]
     times: array[int]
     identities: bytes
     names: list[bytes]
     first_of_name: list[int]
 
+
+class _Folded:
+    """The texts of a block; whose they are is found out when one of them is found."""
+
+    def __init__(self, data: bytes, again: Callable[[], bytes]) -> None:
+        heads = _heads(data)
+        joined = _END.join([head.text for head in heads])
+        if joined.count(_END) != len(heads) - 1:
+            joined = _END.join([head.text.replace(_END, " ") for head in heads])
+        self.text = fold(joined)
+        self._again = again
+        self._places: _Places | None = None
+
     def find(self, terms: Sequence[str], month: str) -> Iterator[Found]:
         longest = max(terms, key=len)
         at = self.text.find(longest)
+        if at < 0:
+            return
+        places = self._places = self._places or self._find_places()
         while at >= 0:
-            number = bisect_right(self.starts, at) - 1
-            end = self.starts[number + 1]
-            if all(self.text.find(term, self.starts[number], end) >= 0 for term in terms):
-                name = self.names[bisect_right(self.first_of_name, number) - 1]
-                identity = self.identities[number * 16 : number * 16 + 16]
-                yield Found(name, month, identity, self.times[number])
+            number = bisect_right(places.starts, at) - 1
+            start, end = places.starts[number], places.starts[number + 1]
+            if all(self.text.find(term, start, end) >= 0 for term in terms):
+                name = places.names[bisect_right(places.first_of_name, number) - 1]
+                identity = places.identities[number * LENGTH : number * LENGTH + LENGTH]
+                yield Found(name, month, identity, places.times[number])
             at = self.text.find(longest, end)
 
-    @property
-    def size(self) -> int:
-        return len(self.text.encode("utf-8", "surrogatepass")) + 32 * len(self.times)
+    def _find_places(self) -> _Places:
+        groups = blocks.decode_heads(self._again(), NAME)
+        heads = [head for _, group in groups for head in group]
+        return _Places(
+            array("q", accumulate([len(part) + 1 for part in self.text.split(_END)], initial=0)),
+            array("q", [head.time_ms for head in heads]),
+            b"".join([head.identity for head in heads]),
+            [name for name, _ in groups],
+            list(accumulate((len(group) for _, group in groups[:-1]), initial=0)),
+        )
+
+
+def _heads(data: bytes) -> list[blocks.Head]:
+    return [head for _, group in blocks.decode_heads(data, NAME) for head in group]
 
 
 class Search:
@@ -93,38 +121,23 @@ class Search:
     def _folded(self, recipe: bytes) -> _Folded:
         found = self._held.get(recipe)
         if found is None:
-            found = _fold(read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK))
+            found = _Folded(self._read(recipe), lambda: self._read(recipe))
             if self._size < HELD_BYTES:
                 self._held[recipe] = found
-                self._size += found.size
+                self._size += sys.getsizeof(found.text)
         return found
+
+    def _read(self, recipe: bytes) -> bytes:
+        return read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK)
 
 
 def fold(text: str) -> str:
     """Return a text without what does not tell words apart: case, and how letters are composed."""
     folded = text.casefold()
-    return folded if folded.isascii() else unicodedata.normalize("NFC", folded)
+    return folded if unicodedata.is_normalized("NFC", folded) else unicodedata.normalize("NFC", folded)
 
 
 def terms_of(text: str) -> list[str]:
     """Return the words and "phrases in quotes" of a search, folded."""
     parts = [phrase or word for phrase, word in _TERM.findall(text)]
     return [term for term in (fold(part.replace(_END, "")) for part in parts) if term]
-
-
-def _fold(data: bytes) -> _Folded:
-    groups = blocks.decode_heads(data, NAME)
-    heads = [head for _, group in groups for head in group]
-    joined = _END.join([head.text for head in heads])
-    if joined.count(_END) != len(heads) - 1:
-        joined = _END.join([head.text.replace(_END, " ") for head in heads])
-    text = fold(joined)
-    starts = array("q", accumulate((len(part) + 1 for part in text.split(_END)), initial=0))
-    return _Folded(
-        text,
-        starts,
-        array("q", [head.time_ms for head in heads]),
-        b"".join([head.identity for head in heads]),
-        [name for name, _ in groups],
-        list(accumulate((len(group) for _, group in groups[:-1]), initial=0)),
-    )

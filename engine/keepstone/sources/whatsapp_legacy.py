@@ -30,8 +30,8 @@ from keepstone.sources.whatsapp_people import People
 
 _WANTED = (
     "key_remote_jid key_from_me key_id status data timestamp media_url media_mime_type media_wa_type media_size"
-    " media_name media_caption media_hash media_duration latitude longitude thumb_image remote_resource starred quoted_row_id"
-    " mentioned_jids edit_version forwarded origin"
+    " media_name media_caption media_hash media_duration latitude longitude thumb_image remote_resource starred"
+    " quoted_row_id mentioned_jids edit_version forwarded origin"
 )
 _EVENT = 6
 _REVOKED = 7

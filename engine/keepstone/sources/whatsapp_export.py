@@ -63,6 +63,10 @@ _KINDS: tuple[tuple[MessageKind, str], ...] = (
 _KIND_OF_NAME = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS)
 
 
+def _kind_of(name: str) -> MessageKind:
+    return next((kind for kind, pattern in _KIND_OF_NAME if pattern.match(name)), "document")
+
+
 def recognises(name: str, head: bytes, folder: Folder) -> bool:
     said = head.decode("utf-8", "ignore")
     if "\0" in said:
@@ -93,6 +97,23 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
     here = name.rpartition("/")[0]
     return fitting(folder, f"{here}/{attachment.place}" if here else attachment.place, attachment)
+
+
+def carries(author: str, said: str) -> bool:
+    """Return whether an exported text can tell what somebody said: nothing in it is taken for something else.
+
+    An author's name has no colon and no marks; no line of the text begins like a message; the text is not one of the
+    program's own.
+    """
+    plain = author == author.translate(_TRIM).lstrip("~\u00a0\u202f ") and ":" not in author and "\n" not in author
+    if not plain or _unfinished(author) or len(author) > 200 or "\r" in author + said or "\0" in author + said:
+        return False
+    if any(_HEADER.match(line) for line in said.split("\n")[1:]) or _LOCATION in said or len(said) > MAX_TEXT // 8:
+        return False
+    folded = _folded(said)
+    ended = any(said.endswith(one) for one in _EDITED)
+    named = _ATTACHED.match(said) or _ATTACHED_IOS.search(said)
+    return not (ended or named or folded in _OMITTED or folded.rstrip(".") in _DELETED)
 
 
 def _title(name: str) -> str:
@@ -248,8 +269,7 @@ class _Export:
             return "event", body, (), extra
         if (found := self._file(body)) is not None:
             name, text = found
-            kind = next((kind for kind, pattern in _KIND_OF_NAME if pattern.match(name)), "document")
-            return kind, text, (self._attachment(name),), extra
+            return _kind_of(name), text, (self._attachment(name),), extra
         if len(body) < 200:
             folded = _folded(body)
             if (omitted := _OMITTED.get(folded)) and (omitted != "unknown" or "<" in body):

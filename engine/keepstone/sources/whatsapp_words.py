@@ -72,7 +72,8 @@ MEDIA_OMITTED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 KIND_OMITTED: Final[dict[MessageKind, tuple[str, ...]]] = {
-    "image": ("image omitted", "imagen omitida", "image absente", "Bild weggelassen", "immagine omessa", "imagem oculta",
+    "image": ("image omitted", "imagen omitida", "image absente", "Bild weggelassen", "immagine omessa",
+              "imagem oculta",
               "imagem ocultada", "afbeelding weggelaten", "изображение отсутствует", "görüntü dahil edilmedi",
               "画像は含まれていません", "gambar tidak disertakan"),
     "video": ("video omitted", "video omitido", "vidéo absente", "Video weggelassen", "video omesso", "vídeo oculto",
@@ -89,7 +90,8 @@ KIND_OMITTED: Final[dict[MessageKind, tuple[str, ...]]] = {
     "sticker": ("sticker omitted", "sticker omitido", "sticker omis", "Sticker weggelassen", "sticker omesso",
                 "figurinha omitida", "figurinha oculta", "sticker weggelaten", "стикер отсутствует",
                 "çıkartma dahil edilmedi", "stiker tidak disertakan"),
-    "contact": ("Contact card omitted", "Tarjeta de contacto omitida", "Fiche contact omise", "Kontaktkarte ausgelassen",
+    "contact": ("Contact card omitted", "Tarjeta de contacto omitida", "Fiche contact omise",
+                "Kontaktkarte ausgelassen",
                 "Scheda contatto omessa", "Cartão do contato omitido"),
 }  # fmt: skip
 
@@ -107,14 +109,16 @@ DELETED: Final = (
     "This message was deleted", "You deleted this message", "Se eliminó este mensaje", "Eliminaste este mensaje",
     "Este mensaje fue eliminado", "Diese Nachricht wurde gelöscht", "Du hast diese Nachricht gelöscht",
     "Diese Nachricht wurde gelöscht.", "Ce message a été supprimé", "Vous avez supprimé ce message",
-    "Questo messaggio è stato eliminato", "Hai eliminato questo messaggio", "Mensagem apagada", "Essa mensagem foi apagada",
+    "Questo messaggio è stato eliminato", "Hai eliminato questo messaggio", "Mensagem apagada",
+    "Essa mensagem foi apagada",
     "Você apagou esta mensagem", "Esta mensagem foi apagada", "Apagou esta mensagem", "Dit bericht is verwijderd",
     "U hebt dit bericht verwijderd", "Je hebt dit bericht verwijderd", "Данное сообщение удалено", "Сообщение удалено",
     "Вы удалили данное сообщение", "Bu mesaj silindi", "Bu mesajı sildiniz", "Ta wiadomość została usunięta",
     "Usunięto tę wiadomość", "Wiadomość została usunięta", "Detta meddelande raderades", "Du raderade detta meddelande",
     "Denne beskeden ble slettet", "Denne meldingen ble slettet", "Du slettet denne meldingen",
     "Denne besked blev slettet", "Du slettede denne besked", "Tämä viesti poistettiin", "Poistit tämän viestin",
-    "Tato zpráva byla odstraněna", "Táto správa bola odstránená", "Ezt az üzenetet törölték", "Acest mesaj a fost șters",
+    "Tato zpráva byla odstraněna", "Táto správa bola odstránená", "Ezt az üzenetet törölték",
+    "Acest mesaj a fost șters",
     "Αυτό το μήνυμα διαγράφηκε", "Це повідомлення було видалено", "Ви видалили це повідомлення",
     "تم حذف هذه الرسالة", "حذفت هذه الرسالة", "הודעה זו נמחקה", "מחקת הודעה זו", "यह मैसेज मिटाया गया",
     "यह संदेश हटा दिया गया", "このメッセージは削除されました", "このメッセージを削除しました", "삭제된 메시지입니다",
@@ -135,7 +139,8 @@ MORNING: Final = (
     "am", "a", "vorm", "πμ", "午前", "上午", "早上", "凌晨", "오전", "ص", "قظ", "sa", "öö", "de", "पूर्वाह्न", "fm", "dop",
 )  # fmt: skip
 AFTERNOON: Final = (
-    "pm", "p", "nachm", "μμ", "午後", "下午", "晚上", "中午", "오후", "م", "بظ", "ch", "ös", "du", "अपराह्न", "em", "odp",
+    "pm", "p", "nachm", "μμ", "午後", "下午", "晚上", "中午", "오후", "م", "بظ", "ch", "ös", "du", "अपराह्न", "em",
+    "odp",
 )  # fmt: skip
 """Halves of the day, without dots and spaces."""
 

@@ -15,6 +15,7 @@ import math
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO
 from weakref import WeakKeyDictionary
 
@@ -24,6 +25,7 @@ from keepstone.sources.reading import MAX_TEXT, Folder, columns
 
 NOBODY = "~"
 """The chat of messages whose own chat the source has lost."""
+_ADDRESSES = 4096
 _SCHEMA = 4 * 1024 * 1024
 FIRST = -(1 << 63)
 LAST = (1 << 63) - 1
@@ -42,6 +44,7 @@ KINDS: dict[int, MessageKind] = {
 STATES: dict[int, State] = {0: "queued", 4: "sent", 5: "delivered", 8: "played", 13: "read"}
 
 
+@lru_cache(_ADDRESSES)
 def address(jid: object) -> str:
     """Return the address of an account: without its devices, and on the server of today."""
     if not isinstance(jid, str) or "@" not in jid:
@@ -52,6 +55,7 @@ def address(jid: object) -> str:
     return f"{found[1]}@{'s.whatsapp.net' if found[2] == 'c.us' else found[2]}"
 
 
+@lru_cache(_ADDRESSES)
 def chat_kind(chat: str) -> ConversationKind:
     server = chat.rpartition("@")[2] if "@" in chat else ""
     return _KINDS.get(server, "person" if server in _PERSONS else "unknown")
@@ -59,7 +63,7 @@ def chat_kind(chat: str) -> ConversationKind:
 
 def message_identity(chat: str, from_me: bool, key: str, sender: str) -> bytes:
     """Return a message's identity; the sender counts for what others sent to a chat of several."""
-    alone = from_me or chat.endswith("@s.whatsapp.net") or chat_kind(chat) == "person"
+    alone = from_me or chat_kind(chat) == "person"
     return identity("whatsapp", chat, int(from_me), key, "" if alone else sender)
 
 
@@ -123,7 +127,10 @@ class Table:
 
     def __init__(self, connection: sqlite3.Connection, name: str, key: str, wanted: str, where: str = "1") -> None:
         self.connection, self.name, self.key = connection, name, key
-        present = columns(connection, name)
+        try:
+            present = columns(connection, name)
+        except UnicodeDecodeError:  # A damaged schema: no such column can be asked for.
+            present = frozenset()
         self.exists = key in present
         fields = ", ".join(f'"{column}"' if column in present else "NULL" for column in wanted.split())
         self._sql = (

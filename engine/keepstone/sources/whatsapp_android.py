@@ -105,7 +105,7 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
         with open_database(name, folder) as connection:
             modern = {"chat_row_id", "key_id"} <= columns(connection, "message")
             return modern or {"key_remote_jid", "key_id"} <= columns(connection, "messages")
-    except (UnreadableSource, sqlite3.Error):
+    except (UnreadableSource, sqlite3.Error, UnicodeDecodeError):
         return False
 
 
@@ -122,7 +122,7 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
             if "messages" in present:
                 yield from whatsapp_legacy.messages(connection, people, losses, "message" in present)
             yield from _calls(connection, people, losses)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise UnreadableSource(f"The database {name!r} cannot be read ({error}).") from error
         yield from losses
 

@@ -96,13 +96,13 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
                 yield from _calls(connection, people, losses)
             else:
                 raise UnreadableSource(f"The file {name!r} is no WhatsApp database.")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise UnreadableSource(f"The database {name!r} cannot be read ({error}).") from error
     if calls is not None:
         try:
             with open_database(calls, folder) as connection:
                 yield from _calls(connection, people, losses)
-        except (UnreadableSource, sqlite3.Error) as error:
+        except (UnreadableSource, sqlite3.Error, UnicodeDecodeError) as error:
             losses.append(Loss(what=f"The calls in {calls!r} cannot be read ({error})."))
     yield from losses
 
@@ -171,7 +171,7 @@ class _People:
             try:
                 with open_database(contacts, folder) as names:
                     self._read_names(names)
-            except (UnreadableSource, sqlite3.Error) as error:
+            except (UnreadableSource, sqlite3.Error, UnicodeDecodeError) as error:
                 losses.append(Loss(what=f"The names of people in {contacts!r} cannot be read ({error})."))
         self._connection = connection
         if connection is not None:

@@ -46,7 +46,7 @@ class People:
                 for _, jid, shown, own, given in rows:
                     if found := text(shown) or text(own) or text(given):
                         self._names.setdefault(address(text(jid)), found)
-        except (UnreadableSource, sqlite3.Error) as error:
+        except (UnreadableSource, sqlite3.Error, UnicodeDecodeError) as error:
             self._losses.append(Loss(what=f"The names of people in {beside!r} cannot be read ({error})."))
 
     def person(self, who: str) -> Person:

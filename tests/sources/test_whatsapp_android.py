@@ -14,7 +14,7 @@ from keepstone.sources.reading import MemoryFolder, Options, Reader, UnreadableS
 from sources.whatsapp_databases import ANN, BOB, GROUP, android, database, digest, jids, message
 
 READER: Reader = whatsapp_android
-FIXTURES = Path(os.environ.get("KEEPSTONE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures"))
+FIXTURES = Path(os.environ.get("KEEPSTONE_FIXTURES", Path(__file__).parents[2].parent / "shared" / "fixtures"))
 
 
 def items(content: bytes, **beside: bytes) -> list[Item]:

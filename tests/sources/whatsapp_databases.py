@@ -12,7 +12,7 @@ ANN, BOB, GROUP = "491711@s.whatsapp.net", "491722@s.whatsapp.net", "120363-1@g.
 
 
 def database(tables: Rows, extra: Sequence[str] = ()) -> bytes:
-    """Return a database of tables with the columns that their rows have; the first is the key if it is a row's number."""
+    """Return a database of tables with the columns that their rows have; a row's number is its key."""
     connection = sqlite3.connect(":memory:")
     connection.execute("PRAGMA page_size=512")
     for table, rows in tables.items():

@@ -19,7 +19,9 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 from weakref import WeakKeyDictionary
 
-from keepstone.messages.identity import identity
+from blake3 import blake3
+
+from keepstone.messages.identity import LENGTH, identity
 from keepstone.messages.model import Attachment, ConversationKind, Direction, Loss, MessageKind, State
 from keepstone.sources.reading import MAX_TEXT, Folder, columns
 
@@ -62,9 +64,25 @@ def chat_kind(chat: str) -> ConversationKind:
 
 
 def message_identity(chat: str, from_me: bool, key: str, sender: str) -> bytes:
-    """Return a message's identity; the sender counts for what others sent to a chat of several."""
+    """Return a message's identity; the sender counts for what others sent to a chat of several.
+
+    It is `identity("whatsapp", chat, int(from_me), key, sender)`, made at once of parts that are the same for many.
+    """
     alone = from_me or chat_kind(chat) == "person"
-    return identity("whatsapp", chat, int(from_me), key, "" if alone else sender)
+    data = key.encode("utf-8", "surrogatepass")
+    whole = _beginning(chat, from_me) + b"s" + len(data).to_bytes(8, "little") + data + _part("" if alone else sender)
+    return blake3(whole).digest(LENGTH)
+
+
+@lru_cache(_ADDRESSES)
+def _beginning(chat: str, from_me: bool) -> bytes:
+    return b"keepstone 1 identity whatsapp" + _part(chat) + b"i" + (1).to_bytes(8, "little") + b"%d" % from_me
+
+
+@lru_cache(_ADDRESSES)
+def _part(said: str) -> bytes:
+    data = said.encode("utf-8", "surrogatepass")
+    return b"s" + len(data).to_bytes(8, "little") + data
 
 
 def call_identity(call: str, other: str, direction: Direction, time_ms: int) -> bytes:

@@ -29,7 +29,7 @@ _HEADER = re.compile(
     rf"[{_MARKS}]*(\[?)[{_MARKS}]*(\d{{1,4}})[{_MARKS}]*([-/.]){_SPACE}?(\d{{1,2}})[{_MARKS}]*\3{_SPACE}?(\d{{1,4}})"
     rf"(\.?[,،]?){_SPACE}[{_MARKS}]*(?:klo{_SPACE}|kl\.{_SPACE}|às{_SPACE}|um{_SPACE})?([^\W\d_][^\W\d_.]{{0,9}})?{_SPACE}?"
     rf"(\d{{1,2}})([:.])(\d{{2}})(?:\9(\d{{2}}))?(?:{_SPACE}?([^\W\d_](?:[^\W\d_.]|\.|{_SPACE}(?!-)){{0,9}}?))?[{_MARKS}]*"
-    rf"(\]|:|{_SPACE}-){_SPACE}?(.*)",
+    rf"(\]|:(?={_SPACE})|{_SPACE}-(?=\s|$)){_SPACE}?(.*)",
     re.DOTALL,
 )
 _ATTACHED = re.compile(rf"[{_MARKS}]*([^\n]*\.\w{{1,8}}) \(([^()\n]+)\)(?:\n|$)")
@@ -254,8 +254,8 @@ class _Export:
         if found and not _unfinished(author):
             self._remember(author)
             return author.translate(_TRIM).lstrip("~\u00a0\u202f ") or author, said[len(author) + 2 :]
-        author, found, _ = first.partition(":")
-        if found and author in self._authors:
+        author, found, rest = first.partition(":")
+        if found and author in self._authors and not rest.strip():  # An empty text whose space was trimmed.
             return author.translate(_TRIM), said[len(author) + 1 :]
         return "", said
 

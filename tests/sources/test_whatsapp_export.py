@@ -100,7 +100,7 @@ def test_files_are_known_by_word_or_because_they_are_there() -> None:
         "1/31/23, 10:00 - Ann: \u200eIMG-1.jpg (Datei angehängt)\ncaption\n1/31/23, 10:00 - Ann: PTT-1.opus (xyz)\n"
         "1/31/23, 10:00 - Ann: no file.txt (xyz)\n1/31/23, 10:00 - Ann: \u200e<attached: 1-STICKER-2.webp>\n"
     )
-    image, voice, text_only, sticker = messages(text, **{"PTT-1__opus": b"voice"})
+    image, voice, text_only, sticker = messages(text, None, **{"PTT-1__opus": b"voice"})
     assert (image.kind, image.text, image.attachments[0].size) == ("image", "caption", -1)
     assert (voice.kind, voice.attachments[0].size) == ("voice", 5)
     assert (text_only.kind, text_only.attachments) == ("text", ())

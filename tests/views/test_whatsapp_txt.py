@@ -17,7 +17,7 @@ MINUTE = 60_000
 CHAT = Conversation(service="whatsapp", key="~Round", title="Round")
 FILES = {"IMG-1.jpg": b"\xff\xd8 picture", "PTT-2.opus": b"OggS voice"}
 
-characters = st.characters(exclude_categories=("Cs",))
+characters = st.characters(exclude_categories=["Cs"])
 texts = st.text(characters, max_size=60) | st.text(
     "ab :\n-[]<>()0123456789/,.\u200e\u202fé👩‍👩‍👧عלה\u0301", max_size=40
 )

@@ -40,8 +40,9 @@ CallOutcome = Literal[
     "answered", "missed", "rejected", "blocked", "voicemail", "elsewhere", "cancelled", "failed", "unknown"
 ]
 
-Raw = str | int | float | bytes | bool | None
+Raw = str | int | float | bool | None
 Extra = dict[str, Raw]
+"""What a source calls it, and what it says; bytes as hexadecimal digits."""
 
 
 class Person(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -9,7 +9,10 @@ from typing import Final, cast
 from keepstone.errors import SourceError
 from keepstone.sources.reading import HEAD, Folder, Reader, UnreadableSource
 
-MODULES: Final = ("keepstone_jsonl",)
+MODULES: Final = (
+    "whatsapp_android", "whatsapp_ios", "imessage", "telegram", "meta", "discord", "slack",
+    "signal_export", "signal_backup", "whatsapp_export", "keepstone_jsonl",
+)  # fmt: skip
 """In the order in which they are asked."""
 
 

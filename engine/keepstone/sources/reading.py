@@ -162,7 +162,7 @@ def open_database(name: str, folder: Folder, *, seconds: float = 600.0) -> Itera
 
 def _open_copy(name: str, folder: Folder) -> sqlite3.Connection:
     """Return a connection to a copy, with its log if it has one, that has lost its name."""
-    beside = [suffix for suffix in ("-wal", "-journal") if name + suffix in folder.names()]
+    beside = [suffix for suffix in ("-wal", "-journal") if _has(folder, name + suffix)]
     with tempfile.TemporaryDirectory(prefix=".keepstone-", dir=folder.scratch) as private:
         copy = os.path.join(private, "db")
         for suffix in ("", *beside):
@@ -185,13 +185,23 @@ def _open_copy(name: str, folder: Folder) -> sqlite3.Connection:
     return connection
 
 
+def _has(folder: Folder, name: str) -> bool:
+    try:
+        return folder.size(name) > 0
+    except OSError:
+        return False
+
+
 def columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
     """Return the names of a table's columns; none if there is no such table (a view is none)."""
     found = connection.execute("SELECT sql FROM sqlite_master WHERE type='table' AND name=?", (table,)).fetchone()
     if found is None:
         return frozenset()
     quoted = table.replace('"', '""')
-    return frozenset(entry[0] for entry in connection.execute(f'SELECT * FROM "{quoted}" LIMIT 0').description)
+    try:
+        return frozenset(entry[0] for entry in connection.execute(f'SELECT * FROM "{quoted}" LIMIT 0').description)
+    except UnicodeDecodeError:  # A damaged schema; names of columns are decoded by nobody's rule but the module's own.
+        return frozenset()
 
 
 def tables(connection: sqlite3.Connection) -> frozenset[str]:

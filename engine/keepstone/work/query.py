@@ -115,12 +115,23 @@ def find(repository: Repository, pattern: bytes, *, only: Snapshot | None = None
 
 def diff(repository: Repository, old: Snapshot, new: Snapshot, *, metadata: bool = False) -> Iterator[Change]:
     """Yield what differs between two snapshots; folders with the same tree are not walked."""
-    stack: list[tuple[bytes, bytes, bytes]] = [(b"", old.body.root, new.body.root)]
+    yield from diff_trees(repository, old.body.root, new.body.root, (old.name, new.name), metadata=metadata)
+
+
+def diff_trees(
+    repository: Repository, old: bytes, new: bytes, names: tuple[str, str], *, metadata: bool = False
+) -> Iterator[Change]:
+    """Yield what differs between two root trees.
+
+    Args:
+        names: what errors call the two.
+    """
+    stack: list[tuple[bytes, bytes, bytes]] = [(b"", old, new)]
     while stack:
         path, left, right = stack.pop()
         if left == right:
             continue
-        pairs = _merge(tree.read_tree(left, repository, old.name), tree.read_tree(right, repository, new.name))
+        pairs = _merge(tree.read_tree(left, repository, names[0]), tree.read_tree(right, repository, names[1]))
         below = []
         for before, after in pairs:
             name = before.name if before is not None else after.name  # type: ignore[union-attr]  # one of them is there

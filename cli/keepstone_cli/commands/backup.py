@@ -44,6 +44,7 @@ from keepstone_cli.settings import named_place, open_repository, place, state_fo
 @click.option(
     "--files-from", multiple=True, metavar="FILE", help="Read paths from a file, one a line; - is standard input."
 )
+@click.option("--messages/--no-messages", default=True, help="Whether to take chats and calls into the archive.")
 @click.option(
     "--compression",
     default="default",
@@ -66,6 +67,7 @@ def command(
     from_stdin: bool,
     stdin_filename: str,
     files_from: tuple[str, ...],
+    messages: bool,
     compression: str,
 ) -> int:
     """Make a snapshot of files and folders.
@@ -94,6 +96,7 @@ def command(
         one_file_system=one_file_system,
         dry_run=dry_run,
         force=force,
+        messages=messages,
         level=level_of(compression),
         stream=io.FileIO(0, closefd=False) if from_stdin else None,
     )
@@ -161,6 +164,11 @@ def _report(output: Output, result: BackupResult, options: keepstone.BackupOptio
                 "problems": len(result.problems),
                 "live_databases": [path_fields(path) for path in result.databases],
                 "changed_while_read": [path_fields(path) for path in result.inexact],
+                "messages_read": result.gathered.messages,
+                "calls_read": result.gathered.calls,
+                "message_sources": result.gathered.sources,
+                "messages_new": result.gathered.new,
+                "messages_lost": result.gathered.lost,
                 "receipt": result.receipt,
             }
         )
@@ -173,6 +181,12 @@ def _report(output: Output, result: BackupResult, options: keepstone.BackupOptio
     output.note(
         f"{verb} {size(counts.added)} of new data, {size(result.stored_bytes)} {stored}, in {duration(result.duration)}"
     )
+    if result.gathered.sources:
+        found = result.gathered
+        output.note(
+            f"{count(found.messages, 'message')} and {count(found.calls, 'call')} read in "
+            f"{count(found.sources, 'source')}: `keepstone chats` shows them"
+        )
     for path in result.databases:
         output.note(f"Live database stored as one consistent image: {clean(path)}")
     for path in result.inexact:

@@ -189,7 +189,25 @@ class ContentWriter:
         ancestor: Ancestor | None,
         offset: int,
     ) -> int:
-        view = memoryview(self._buffer)
+        # A stream that is itself made by writing with this writer would find its bytes overwritten.
+        buffer, self._buffer = self._buffer, bytearray()
+        try:
+            return self._cut_all(memoryview(buffer), reader, pieces, limit, progress, ancestor, offset)
+        finally:
+            self._buffer = buffer
+
+    def _cut_all(
+        self,
+        view: memoryview,
+        reader: Reader,
+        pieces: PieceWriter,
+        limit: int | None,
+        progress: Callable[[int], object] | None,
+        ancestor: Ancestor | None,
+        offset: int,
+    ) -> int:
+        if not len(view):
+            raise AssertionError("a stream writes with the writer that it is written with")
         filled = total = 0
         cutter: Cutter | None = None
         while True:

@@ -32,6 +32,8 @@ _HEADER = re.compile(
     rf"(\]|:(?={_SPACE})|{_SPACE}-(?=\s|$)){_SPACE}?(.*)",
     re.DOTALL,
 )
+_LOG = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+"""How the lines of a program's log begin. WhatsApp puts a comma there, or no seconds."""
 _ATTACHED = re.compile(rf"[{_MARKS}]*([^\n]*\.\w{{1,8}}) \(([^()\n]+)\)(?:\n|$)")
 _ATTACHED_IOS = re.compile(rf"[{_MARKS}]*<([^<>:\n]{{1,40}}): ?([^<>\n]*\.\w{{1,8}})>")
 _TRIM = dict.fromkeys(map(ord, _MARKS))
@@ -73,7 +75,7 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
         return False
     lines = said.split("\n")[:20]
     found = [match for line in lines if (match := _HEADER.match(line))]
-    if not found or not _HEADER.match(lines[0]):
+    if not found or not _HEADER.match(lines[0]) or _LOG.match(lines[0]):
         return False
     known = name.rpartition("/")[2]
     return len(found) > 1 or known == "_chat.txt" or _title(name) != known.removesuffix(".txt") or len(lines) == 1

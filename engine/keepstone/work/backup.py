@@ -35,7 +35,7 @@ from keepstone.work.ahead import ScanAhead
 from keepstone.work.entries import EntryReader
 from keepstone.work.folders import Finished, FolderWalk, OldEntry
 from keepstone.work.options import BackupOptions
-from keepstone.work.tally import Tally
+from keepstone.work.tally import Gathered, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class BackupResult:
     stored_bytes: int
     """Bytes added to the store, everything included."""
     duration: float
+    gathered: Gathered
+    """What was found of messages."""
 
 
 def backup(
@@ -100,6 +102,7 @@ class _Backup:
         self.content: ContentWriter
         self.entries: EntryReader
         self.folders: FolderWalk
+        self.gathered = Gathered()
 
     def run(self) -> BackupResult:
         roots = _roots(self.options.sources) if self.options.stream is None else {}
@@ -121,7 +124,22 @@ class _Backup:
                 root = self._store_roots(roots)
             self.folders.close()
             self.writer.flush()
+            self._gather(root)
             return self._publish(root)
+
+    def _gather(self, root: Finished) -> None:
+        """Take what is new of messages into their archive."""
+        unchanged = self.parent is not None and self.parent.body.root == root.content
+        if unchanged or not self.options.messages or self.options.dry_run or self.options.stream is not None:
+            self.gathered.catalogue = b"" if self.parent is None else self.parent.body.catalogue
+            return
+        from keepstone.work.gather import gather  # What reads messages is loaded only if there may be some.
+
+        self.gathered = gather(
+            self.repository, self.writer, self.content, root.content, self.parent, self.host, self.time_ns,
+            self.tally.tell,
+        )  # fmt: skip
+        self.writer.flush()
 
     def _publish(self, root: Finished) -> BackupResult:
         totals, tally = self.writer.totals, self.tally
@@ -149,6 +167,7 @@ class _Backup:
                 counts=counts,
                 parent=b"" if self.parent is None else self.parent.id,
                 program=f"keepstone {VERSION}",
+                catalogue=self.gathered.catalogue,
             )
         )
         snapshot, receipt = None, ""
@@ -159,6 +178,7 @@ class _Backup:
         return BackupResult(
             snapshot, counts, None if self.parent is None else self.parent.id, tally.problems, tally.databases,
             tally.inexact, receipt, totals.stored_bytes, self.repository.clock.monotonic() - self.started,
+            self.gathered,
         )  # fmt: skip
 
     # Roots: the folders above the sources ----------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from keepstone import events
 from keepstone.chunking import DEFAULT_ALGORITHM
@@ -17,9 +18,12 @@ from keepstone.history.container_keys import (
     container_keys,
     list_container_keys,
 )
+from keepstone.history.opened import open_recipe
+from keepstone.history.recipe import pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry
 from keepstone.ids import KeyslotId
+from keepstone.messages.model import Attachment
 from keepstone.repo import access
 from keepstone.repo.keys import MEMORY_KIB, Credential
 from keepstone.repo.repository import Repository, create_repository, open_repository
@@ -143,6 +147,19 @@ class Client:
     def messages(self, snapshot: Snapshot | None = None) -> Messages:
         """Return the message archive to read: all of it, or what was there at a snapshot."""
         return Messages(self._repository, snapshot)
+
+    def attachment_opener(self, archive: Messages) -> Callable[[Attachment], BinaryIO | None]:
+        """Return what opens the content of attachments, where the repository has it."""
+        keys = container_keys(self._repository.log)
+
+        def opened(attachment: Attachment) -> BinaryIO | None:
+            recipe = archive.content(attachment.sha256) if attachment.sha256 else None
+            if recipe is None:
+                return None
+            size = sum(piece.length for piece in pieces(recipe, self._repository, "An attachment"))
+            return open_recipe(recipe, size, self._repository, "An attachment", keys)
+
+        return opened
 
     def take_messages(self, showings: Sequence[Showing], *, level: int = 3) -> TakenMessages:
         """Bring what sources show into the message archive, and make a snapshot that has nothing else."""

@@ -23,6 +23,8 @@ class BackupOptions:
     dry_run: bool = False
     force: bool = False
     """Read everything again, whatever looks unchanged."""
+    messages: bool = True
+    """Take the messages in what is new into the message archive."""
     level: int = 3
     stream: Reader | None = None
     """If given, its bytes are stored as the file `sources[0]`, and nothing else is read."""

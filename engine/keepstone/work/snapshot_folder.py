@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from keepstone.containers import Keys
+from keepstone.errors import PathNotFound
 from keepstone.history import tree
 from keepstone.history.opened import open_recipe, plaintext
 from keepstone.repo.repository import Repository
 from keepstone.sources.folders import MAX_NAMES
 
 _PACKED = re.compile(r"(.+)\.(?:crypt\d+|gz)", re.IGNORECASE | re.DOTALL)
+_ENDINGS = (".crypt15", ".crypt14", ".crypt12", ".gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class _File:
 
 
 class SnapshotFolder:
-    """A folder of a snapshot, or of a tree that will be one.
+    """A folder of a snapshot, or of a tree that will be one. It is listed only when a reader asks for all names.
 
     Args:
         recipe: the folder's tree.
@@ -39,21 +41,21 @@ class SnapshotFolder:
     """
 
     def __init__(self, repository: Repository, recipe: bytes, name: str, keys: Keys, scratch: str = "") -> None:
-        self._repository, self._keys, self._name = repository, keys, name
-        self._files: dict[str, _File] = {}
-        self._inner: dict[str, _File | None] = {}
-        self._packed: dict[str, str] = {}
+        self._repository, self._keys, self._name, self._recipe = repository, keys, name, recipe
+        self._files: dict[str, _File | None] = {}
+        self._listed: list[str] | None = None
         self.scratch = scratch or tempfile.gettempdir()
-        self._list(recipe)
-        for found in list(self._files):
-            plain = _PACKED.fullmatch(found)
-            if plain is not None and plain[1] not in self._files:
-                self._packed.setdefault(plain[1], found)
 
-    def _list(self, recipe: bytes) -> None:
+    def names(self) -> Sequence[str]:
+        if self._listed is None:
+            self._listed = sorted(self._list())
+        return self._listed
+
+    def _list(self) -> set[str]:
         """Note the files below, nearer ones first, up to a bound."""
-        level = [("", recipe)]
-        while level:
+        level = [("", self._recipe)]
+        found: set[str] = set()
+        while level and len(found) < MAX_NAMES:
             below: list[tuple[str, bytes]] = []
             for prefix, content in level:
                 for entry in tree.read_tree(content, self._repository, self._name):
@@ -62,12 +64,21 @@ class SnapshotFolder:
                         below.append((path + "/", entry.content))
                     elif entry.kind == tree.FILE:
                         self._files[path] = _File(entry.content, entry.size)
-                    if len(self._files) + len(below) >= MAX_NAMES:
-                        return
-            level = below
+                        found.add(path)
+            level = below[:MAX_NAMES]
+        return found | {plain for name in found if (plain := self.plain_name(name)) != name}
 
-    def names(self) -> Sequence[str]:
-        return sorted([*self._files, *(name for name in self._packed if self._plain(name) is not None)])
+    def plain_name(self, name: str) -> str:
+        """Return under which name a file can be read: of an encrypted or packed one, that of what is in it."""
+        packed = _PACKED.fullmatch(name)
+        if packed is None or self._stored(packed[1]) is not None:
+            return name
+        file = self._stored(name)
+        inside = None if file is None else plaintext(file.recipe, self._repository, self._name)
+        if inside is None:
+            return name
+        self._files[packed[1]] = _File(*inside)
+        return packed[1]
 
     def size(self, name: str) -> int:
         return self._found(name).size
@@ -76,18 +87,27 @@ class SnapshotFolder:
         file = self._found(name)
         return open_recipe(file.recipe, file.size, self._repository, self._name, self._keys)
 
-    def recipe(self, name: str) -> bytes:
-        """Return the recipe of a file, or of a packed one's plaintext: it changes when the content does."""
-        return self._found(name).recipe
-
     def _found(self, name: str) -> _File:
-        found = self._files.get(name) or (self._plain(name) if name in self._packed else None)
+        found = self._stored(name)
         if found is None:
+            for ending in _ENDINGS:
+                if self._stored(name + ending) is not None and self.plain_name(name + ending) == name:
+                    return self._found(name)
             raise FileNotFoundError(name)
         return found
 
-    def _plain(self, name: str) -> _File | None:
-        if name not in self._inner:
-            inside = plaintext(self._files[self._packed[name]].recipe, self._repository, self._name)
-            self._inner[name] = None if inside is None else _File(*inside)
-        return self._inner[name]
+    def _stored(self, name: str) -> _File | None:
+        """Return a file of the tree, or one that was found to be inside of one."""
+        if name not in self._files:
+            self._files[name] = self._look_up(name)
+        return self._files[name]
+
+    def _look_up(self, name: str) -> _File | None:
+        try:
+            parts = [os.fsencode(part) for part in name.split("/")]
+            if self._listed is not None or not all(map(tree.valid_name, parts)):
+                return None
+            entry = tree.find(self._recipe, parts, self._repository, self._name)
+        except (PathNotFound, UnicodeEncodeError):
+            return None
+        return _File(entry.content, entry.size) if entry is not None and entry.kind == tree.FILE else None

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from keepstone import events
 from keepstone.errors import SourceError
 from keepstone.history.tree import Entry
 
 PROGRESS_BYTES, PROGRESS_PER_FILE = 1024 * 1024, 16 * 1024
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What a backup found of messages."""
+
+    catalogue: bytes = b""
+    """Recipe of the archive's catalogue; empty if there are no messages."""
+    sources: int = 0
+    messages: int = 0
+    calls: int = 0
+    new: int = 0
+    """Rows that the archive did not have: messages, conversations, calls, or new states of them."""
+    lost: int = 0
+    """Records that could not be read."""
 
 
 class Tally:
@@ -32,6 +49,11 @@ class Tally:
         found = events.Problem(path, "backup", error)
         self.problems.append(found)
         self._listener(found)
+
+    @property
+    def tell(self) -> events.Listener:
+        """What events go to."""
+        return self._listener
 
     def notice(self, text: str, path: bytes = b"") -> None:
         self._listener(events.Notice(text, path))

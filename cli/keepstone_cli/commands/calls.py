@@ -1,0 +1,39 @@
+"""List calls."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from keepstone.views.chat import time_of
+from keepstone_cli.main import Settings
+from keepstone_cli.messages import SNAPSHOT, here
+from keepstone_cli.output import clean
+from keepstone_cli.settings import open_repository
+
+
+@click.command("calls")
+@SNAPSHOT
+@click.pass_obj
+def command(settings: Settings, snapshot: str | None) -> None:
+    """List the calls of all phones and programs."""
+    output, zone = settings.output(), here()
+    with open_repository(settings) as repository:
+        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
+        calls = sorted(archive.calls(), key=lambda call: (call.time_ms, call.identity))
+    if settings.json:
+        for call in calls:
+            output.data({"message_type": "call", **msgspec.to_builtins(call)})
+        return
+    rows = [
+        (
+            time_of(call.time_ms, zone).strftime("%Y-%m-%d %H:%M"), call.service, call.direction, call.outcome,
+            f"{call.seconds // 60}:{call.seconds % 60:02}",
+            ", ".join(clean(person.name or person.address) for person in call.people),
+        )
+        for call in calls
+    ]  # fmt: skip
+    if rows:
+        output.table(("When", "Service", "Direction", "Outcome", "Length", "Who"), rows)
+    else:
+        output.note("There are no calls in this repository.")

@@ -1,0 +1,81 @@
+"""What the commands on messages share: their options, and how messages look on a terminal."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+from typing import Any, TypeVar, get_args
+
+import click
+
+from keepstone.messages.model import Message, MessageKind
+from keepstone.views.chat import Chat, local_time
+from keepstone.views.choose import Choice, parse_day
+from keepstone_cli.output import clean
+
+Command = TypeVar("Command", bound=Callable[..., Any])  # Any: whatever arguments a command has
+
+SNAPSHOT = click.option(
+    "--snapshot", metavar="SNAPSHOT", help="What there was at a snapshot, instead of all that there ever was."
+)
+
+
+def here() -> tzinfo:
+    """Return this computer's time zone."""
+    zone = datetime.now().astimezone().tzinfo
+    assert zone is not None
+    return zone
+
+
+def choosing(command: Command) -> Command:
+    """Give a command the options that choose messages, as one argument `choice`."""
+
+    @functools.wraps(command)
+    def chosen(
+        *arguments: Any, since: str, until: str, sender: str, kinds: tuple[str, ...], text: str, has_media: bool,
+        **others: Any,
+    ) -> Any:  # fmt: skip
+        zone = here()
+        choice = Choice(
+            parse_day(since, zone) if since else None, parse_day(until, zone, after=True) if until else None, sender,
+            kinds, text, has_media,
+        )  # fmt: skip
+        return command(*arguments, choice=choice, **others)
+
+    options = (
+        click.option("--from", "since", default="", metavar="DAY", help="Not before: 2024, 2024-03 or 2024-03-31."),
+        click.option("--to", "until", default="", metavar="DAY", help="Not after the end of it."),
+        click.option("--sender", default="", metavar="NAME", help="By whom: a part of a name or number, or me."),
+        click.option(
+            "--kind", "kinds", multiple=True, type=click.Choice(get_args(MessageKind)), metavar="KIND",
+            help="text, image, video, voice, ...; can be given several times.",
+        ),
+        click.option("--text", default="", metavar="WORDS", help='With all these words, or "phrases in quotes".'),
+        click.option("--has-media", is_flag=True, help="With a photo or another file."),
+    )  # fmt: skip
+    for option in reversed(options):
+        chosen = option(chosen)
+    return chosen  # type: ignore[return-value]  # it has the options in addition
+
+
+def author_of(chat: Chat, message: Message) -> str:
+    """Return who sent a message, as people call them."""
+    if message.direction == "out":
+        return "You"
+    if message.direction == "none":
+        return ""
+    return chat.name_of(message.author) if message.author else chat.title
+
+
+def line(chat: Chat, message: Message, zone: tzinfo, *, gone: bool = False) -> str:
+    """Return a message on one line for a terminal: nothing of it can steer the terminal."""
+    when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
+    words = [f"<{clean(a.name or a.mime or 'file')}>" for a in message.attachments]
+    words += [clean(a.caption) for a in message.attachments if a.caption]
+    words += [clean(part) for part in message.text.split("\n")] if message.text else []
+    said = " / ".join(words) if words else f"<{message.kind}>"
+    marks = "".join(f" [{clean(r.emoji)}]" for r in message.reactions)
+    marks += " (edited)" * bool(message.edits) + " (gone from its source)" * gone
+    author = author_of(chat, message)
+    return f"{when}  {clean(author)}: {said}{marks}" if author else f"{when}  -- {said}{marks}"

@@ -1,0 +1,105 @@
+"""Choosing messages: which chat somebody means, and which of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+
+from keepstone.errors import UsageError
+from keepstone.messages.model import Message
+from keepstone.messages.resolve import Chat as Conversation
+from keepstone.messages.resolve import Shown
+from keepstone.views.chat import Chat
+from keepstone.work.messages import Messages
+from keepstone.work.search import fold, terms_of
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a message must be. What is empty does not matter."""
+
+    from_ms: int | None = None
+    to_ms: int | None = None
+    """The first millisecond that is too late."""
+    sender: str = ""
+    """A part of their name or address; `me` is the owner."""
+    kinds: Sequence[str] = ()
+    text: str = ""
+    """Words and "phrases in quotes", all of which occur."""
+    has_media: bool = False
+
+    def holds(self, message: Message, chat: Chat) -> bool:
+        """Return whether a message of a chat is one of those."""
+        return (
+            (self.from_ms is None or message.time_ms >= self.from_ms)
+            and (self.to_ms is None or message.time_ms < self.to_ms)
+            and (not self.kinds or message.kind in self.kinds)
+            and (not self.has_media or bool(message.attachments))
+            and (not self.sender or self._is_sender(message, chat))
+            and (not self.text or all(term in fold(message.text) for term in terms_of(self.text)))
+        )
+
+    def _is_sender(self, message: Message, chat: Chat) -> bool:
+        if self.sender.casefold() == "me":
+            return message.direction == "out"
+        wanted = fold(self.sender)
+        return message.direction != "out" and (
+            wanted in fold(message.author) or wanted in fold(chat.name_of(message.author))
+        )
+
+
+def parse_day(text: str, zone: tzinfo, *, after: bool = False) -> int:
+    """Return the milliseconds since 1970 at which a day, a month or a year begins, or (`after`) has ended.
+
+    Raises:
+        UsageError: it is none.
+    """
+    for form in ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y-%m", "%Y"):
+        try:
+            begin = datetime.strptime(text, form).replace(tzinfo=zone)
+        except ValueError:
+            continue
+        if after and form.endswith("%d"):
+            begin += timedelta(days=1)
+        elif after and form.endswith("%M"):
+            begin += timedelta(minutes=1)
+        elif after:
+            months = begin.year * 12 + begin.month + (12 if form == "%Y" else 1) - 1
+            begin = begin.replace(year=months // 12, month=months % 12 + 1)
+        return int(begin.timestamp() * 1000)
+    raise UsageError(f"{text!r} is no day.", "Write 2024, 2024-03, 2024-03-31 or '2024-03-31 18:00'.")
+
+
+def view_of(conversation: Conversation, shown: Iterable[Shown] = ()) -> Chat:
+    """Return a conversation of the archive as a chat to look at or to export."""
+    return Chat(conversation.conversation, (one.message for one in shown))
+
+
+def chosen_chats(archive: Messages, texts: Sequence[str]) -> list[Conversation]:
+    """Return the chats that texts name (all, if there are none): by their whole title or key, else by a part of it.
+
+    Raises:
+        UsageError: a text names none.
+    """
+    known = archive.chats()
+    if not texts:
+        return known
+    found: list[Conversation] = []
+    for text in texts:
+        wanted = fold(text)
+        called = [(fold(view_of(chat).title), fold(chat.conversation.key), chat) for chat in known]
+        some = [chat for title, key, chat in called if wanted in (title, key)]
+        some = some or [chat for title, key, chat in called if wanted in title or wanted in key]
+        if not some:
+            raise UsageError(f"No chat is called {text!r}.", "`keepstone chats` lists them.")
+        found += [chat for chat in some if chat not in found]
+    return found
+
+
+def chosen_messages(archive: Messages, conversation: Conversation, choice: Choice) -> Iterator[Shown]:
+    """Yield the messages of a chat that are wanted, in the order of time."""
+    view = view_of(conversation)
+    for shown in archive.messages(conversation):
+        if choice.holds(shown.message, view):
+            yield shown

@@ -1,0 +1,220 @@
+"""Messages at backup time: find what is new and holds messages, and take it into the archive.
+
+It works on the tree that was just stored and not on the disk: what it reads is what a restore would give, encrypted
+chats are plain there, and a file that changes meanwhile does no harm. Files are recognised by their content; those
+whose names say that they are something else are not looked into. Each is read in a process apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from keepstone import events
+from keepstone.chunking import secrets_for
+from keepstone.errors import Damaged, KeepstoneError
+from keepstone.history import tree
+from keepstone.history.catalogue import newest_catalogues
+from keepstone.history.container_keys import container_keys
+from keepstone.history.content import ContentWriter
+from keepstone.history.snapshot import Snapshot
+from keepstone.history.tree import Entry, printable
+from keepstone.messages.model import Attachment, Item, Message
+from keepstone.repo.repository import Repository
+from keepstone.repo.writer import Writer
+from keepstone.sources.apart import read_apart
+from keepstone.sources.folders import ZipFolder
+from keepstone.sources.readers import reader_for
+from keepstone.sources.reading import HEAD, Folder, Options, Reader, UnreadableSource
+from keepstone.work.archive import Ingest, Origin
+from keepstone.work.query import diff_trees
+from keepstone.work.snapshot_folder import SnapshotFolder
+from keepstone.work.take_messages import ingest
+from keepstone.work.tally import Gathered
+
+NAMES: Final = re.compile(
+    rb"[^.]*|main|.*\.(db|sqlite|sqlite3|storedata|xml|json|ndjson|jsonl|txt|csv|zip|crypt\d+|gz|backup)", re.I | re.S
+)
+"""Names of files that may hold messages. Copies of a phone have names without an ending."""
+SMALLEST: Final = 64
+MOST_MEMBERS: Final = 2_000
+"""Files of an archive that are looked at."""
+MOST_ATTACHMENTS: Final = 1_000_000
+WHOLE: Final = frozenset(("whatsapp-android", "whatsapp-ios", "imessage", "android-telephony"))
+"""Readers of databases: what one no longer shows is gone from the phone. Any other file shows what somebody chose."""
+_BEGINS: Final = re.compile(rb"\s*(?:\xef\xbb\xbf|\xe2\x80\x8e|\xe2\x80\x8f)*\s*[\[{<\d]|SQLite format 3\0|PK\x03\x04")
+"""How a file of messages begins, after a mark of its encoding: a bracket, a tag, a date, a database, an archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: bytes
+    member: str
+    """Where in an archive; empty for a file."""
+    name: str
+    """In the folder."""
+    folder: Folder
+    reader: Reader
+
+
+def gather(
+    repository: Repository, writer: Writer, content: ContentWriter, root: bytes, parent: Snapshot | None, host: str,
+    time_ns: int, listener: events.Listener,
+) -> Gathered:  # fmt: skip
+    """Take the messages of all files that are new since the parent snapshot into the archive.
+
+    Args:
+        root: the new snapshot's root tree; it can be read, as everything was flushed.
+    """
+    return _Gather(repository, writer, content, host, time_ns // 1_000_000, listener).run(root, parent)
+
+
+class _Gather:
+    def __init__(
+        self, repository: Repository, writer: Writer, content: ContentWriter, host: str, time_ms: int,
+        listener: events.Listener,
+    ) -> None:  # fmt: skip
+        self.repository, self.writer, self.content, self.host = repository, writer, content, host
+        self.time_ms, self.listener = time_ms, listener
+        self.keys = container_keys(repository.log)
+        self.gathered = Gathered()
+        self.attachments: dict[bytes, tuple[_Found, Attachment]] = {}
+        secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
+        self.attachment_content = ContentWriter(writer.add, writer.add_tree, secrets)
+        """One of its own: contents are stored while the catalogue that names them is being stored."""
+
+    def run(self, root: bytes, parent: Snapshot | None) -> Gathered:
+        before = b"" if parent is None else parent.body.root
+        run: Ingest | None = None
+        try:
+            for path, entry in self._candidates(before, root):
+                for found in self._sources(root, path, entry):
+                    run = run or ingest(self.repository, self.writer, self.content, self._content_of)
+                    self._take(run, found)
+            if run is None:
+                self.gathered.catalogue = self._unchanged(parent)
+                return self.gathered
+            self.gathered.catalogue = run.finish()
+            self.gathered.new = run.work.rows_new
+            return self.gathered
+        finally:
+            if run is not None:
+                run.__exit__(None, None, None)
+
+    def _unchanged(self, parent: Snapshot | None) -> bytes:
+        """Return the catalogue that this snapshot has without anything new."""
+        if parent is not None and parent.body.catalogue:
+            return parent.body.catalogue
+        known = newest_catalogues(self.repository.log, self.repository.keys, self.repository)
+        return known[0].recipe if len(known) == 1 else b""
+
+    def _candidates(self, before: bytes, root: bytes) -> Iterator[tuple[bytes, Entry]]:
+        """Yield the new and changed files that may hold messages."""
+        for change in diff_trees(self.repository, before, root, ("The parent snapshot", "This snapshot")):
+            entry = change.new
+            if (
+                entry is not None
+                and entry.kind == tree.FILE
+                and change.modifier
+                and entry.size >= SMALLEST
+                and NAMES.fullmatch(entry.name)
+            ):
+                yield change.path, entry
+
+    def _sources(self, root: bytes, path: bytes, entry: Entry) -> Iterator[_Found]:
+        """Yield what holds messages in a file: the file, or files of an archive."""
+        *above, name = tree.parts_of(path)
+        kept = max(0, len(above) - 1)  # Media lie beside the folder of a database.
+        below = "/".join(os.fsdecode(part) for part in (*above[kept:], name))
+        try:
+            holder = tree.find(root, above[:kept], self.repository, "This snapshot")
+            recipe = root if holder is None else holder.content
+            scratch = str(self.repository.state.scratch_folder())
+            folder = SnapshotFolder(self.repository, recipe, "This snapshot", self.keys, scratch)
+            below = folder.plain_name(below)
+            with folder.open(below) as file:
+                head = file.read(HEAD)
+            if head.startswith(b"PK\x03\x04"):
+                with folder.open(below) as file:
+                    yield from self._members(ZipFolder(file, below), path)
+            elif _BEGINS.match(head) or entry.name == b"main":
+                reader = reader_for(below, folder)
+                if reader is not None:
+                    yield _Found(path, "", below, folder, reader)
+        except (UnreadableSource, OSError):
+            return
+        except KeepstoneError as error:
+            self._tell(f"Whether messages are in it cannot be seen ({error.message})", path)
+
+    def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:
+        for name in archive.names()[:MOST_MEMBERS]:
+            if NAMES.fullmatch(os.fsencode(name.rpartition("/")[2])) and archive.size(name) >= SMALLEST:
+                reader = reader_for(name, archive)
+                if reader is not None:
+                    yield _Found(path, name, name, archive, reader)
+
+    def _take(self, run: Ingest, found: _Found) -> None:
+        place = f"{self.host}:{printable(found.path)}" + (f"!{found.member}" if found.member else "")
+        origin = Origin(place, found.reader.NAME, whole=found.reader.NAME in WHOLE)
+        taken = run.take(origin, self.time_ms, self._read(found))
+        self.gathered.sources += 1
+        self.gathered.messages += taken.messages
+        self.gathered.calls += taken.calls
+        lost = sum(loss.records for loss in taken.losses)
+        self.gathered.lost += lost
+        if taken.losses:
+            more = f" and {len(taken.losses) - 1} more of this kind" if len(taken.losses) > 1 else ""
+            self._tell(f"Not all messages in it could be read: {taken.losses[0].what}{more}", found.path)
+
+    def _read(self, found: _Found) -> Iterator[Item]:
+        """Yield what a source shows, and note its attachments."""
+        from keepstone.messages.model import Loss
+
+        try:
+            with closing(read_apart(found.reader, found.name, found.folder, Options())) as items:  # type: ignore[type-var]  # a generator
+                for item in items:
+                    if type(item) is Message:
+                        for attachment in item.attachments:
+                            if attachment.sha256 and len(self.attachments) < MOST_ATTACHMENTS:
+                                self.attachments.setdefault(attachment.sha256, (found, attachment))
+                    yield item
+        except UnreadableSource as error:
+            yield Loss(what=error.message)
+
+    def _content_of(self, sha256: bytes) -> bytes | None:
+        """Return the recipe of an attachment that a source of this run has; it is stored already, or is stored now."""
+        found, attachment = self.attachments.get(sha256, (None, None))
+        if found is None or attachment is None:
+            return None
+        with suppress(OSError, UnreadableSource, Damaged):
+            file = found.reader.open_attachment(found.name, found.folder, attachment)
+            if file is not None:
+                with file:
+                    hashing = _Hashing(file)
+                    recipe, _ = self.attachment_content.write(hashing)
+                    return recipe if hashing.digest() == sha256 else None
+        return None
+
+    def _tell(self, text: str, path: bytes) -> None:
+        self.listener(events.Notice(text, path))
+
+
+class _Hashing:
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: object) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def readinto(self, buffer: memoryview) -> int:
+        read: int = self._file.readinto(buffer)  # type: ignore[attr-defined]  # every binary file has it
+        self._hash.update(buffer[:read])
+        return read
+
+    def digest(self) -> bytes:
+        return self._hash.digest()

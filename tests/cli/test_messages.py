@@ -1,0 +1,126 @@
+"""`chats`, `messages`, `search`, `calls` and `export`, as people and scripts use them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cli.harness import Box
+from keepstone.messages.identity import identity
+from keepstone.messages.model import Call, Conversation, Message, Person, Reaction
+from keepstone.views import plain
+from keepstone.views.chat import Chat
+
+
+def message(number: int, text: str, chat: str = "a", **fields: object) -> Message:
+    chosen = {"direction": "in", "author": "1"} | fields
+    return Message(
+        identity=identity("t", chat, number), service="signal", chat=chat, text=text,
+        time_ms=1_700_000_000_000 + number * 3_600_000, **chosen,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kept:
+    box: Box
+    source: Path
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    base = tmp_path_factory.mktemp("messages")
+    box = Box(base)
+    ana = Conversation(service="signal", key="a", title="Ana \x1b[31m", people=(Person(address="1", name="Ana"),))
+    said = [
+        message(0, "Hello there"), message(1, "Caf\u00e9 at \u516b\u70b9?", direction="out", author=""),
+        message(2, "two\nlines", reactions=(Reaction(author="", emoji="\U0001f44d"),)), message(3, "=1+1"),
+    ]  # fmt: skip
+    bo = Conversation(service="signal", key="b", title="Bo")
+    calls = [Call(identity=b"c" * 16, service="signal", time_ms=1_700_000_000_000, seconds=75, direction="out",
+                  outcome="answered", people=(Person(address="1", name="Ana"),))]  # fmt: skip
+    data = b"".join(plain.jsonl([Chat(ana, said), Chat(bo, [message(9, "hello Bo", "b")])], calls))
+    (base / "source").mkdir()
+    (base / "source" / "export.jsonl").write_bytes(data)
+    box.run("init")
+    box.env["TZ"] = "UTC"
+    run = box.run("--json", "backup", base / "source")
+    assert (run.document["messages_read"], run.document["calls_read"], run.document["message_sources"]) == (5, 1, 1)
+    return Kept(box, base / "source")
+
+
+def test_chats_are_listed_newest_first(kept: Kept) -> None:
+    lines = kept.box.run("chats").lines[2:]
+    assert [line.split()[0] for line in lines] == ["Bo", "Ana"]
+    assert "\\x1b[31m" in lines[1]
+    documents = kept.box.run("--json", "chats").documents
+    assert {one["title"]: one["messages"] for one in documents} == {"Ana \x1b[31m": 4, "Bo": 1}
+
+
+def test_messages_of_a_chat_are_shown_a_line_each(kept: Kept) -> None:
+    assert kept.box.run("messages", "ana").lines == [
+        "2023-11-14 22:13  Ana: Hello there",
+        "2023-11-14 23:13  You: Caf\u00e9 at \u516b\u70b9?",
+        "2023-11-15 00:13  Ana: two / lines [\U0001f44d]",
+        "2023-11-15 01:13  Ana: =1+1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (["--from", "2023-11-15"], [2, 3]), (["--to", "2023-11-14"], [0, 1]), (["--sender", "me"], [1]),
+        (["--sender", "an"], [0, 2, 3]), (["--text", "CAFE\u0301"], [1]),
+        (["--kind", "image"], []), (["--has-media"], []),
+        (["--from", "2023-11", "--to", "2023"], [0, 1, 2, 3]), (["--from", "2024"], []),
+    ],
+)  # fmt: skip
+def test_messages_are_chosen(kept: Kept, options: list[str], numbers: list[int]) -> None:
+    found = kept.box.run("--json", "messages", "ana", *options).documents
+    assert [(one["time_ms"] - 1_700_000_000_000) // 3_600_000 for one in found] == numbers
+
+
+def test_search_finds_words_in_any_script(kept: Kept) -> None:
+    assert len(kept.box.run("search", "hello").lines) == 2
+    assert kept.box.run("search", "\u516b").lines == [
+        "[Ana \\x1b[31m] 2023-11-14 23:13  You: Caf\u00e9 at \u516b\u70b9?"
+    ]
+    assert len(kept.box.run("search", "hello", "--chat", "Bo").lines) == 1
+    assert kept.box.run("search", '"there hello"').lines == []
+    assert len(kept.box.run("search", "hello", "--limit", "1").lines) == 1
+
+
+def test_calls_are_listed(kept: Kept) -> None:
+    (line,) = kept.box.run("calls").lines[2:]
+    assert line.split() == ["2023-11-14", "22:13", "signal", "out", "answered", "1:15", "Ana"]
+
+
+def test_every_form_of_export_has_every_message(kept: Kept, tmp_path: Path) -> None:
+    for form in ("jsonl", "txt", "csv", "mbox"):
+        kept.box.run("export", "--format", form, "-o", tmp_path / form)
+        text = (tmp_path / form).read_text("utf-8")
+        assert "Hello there" in text
+        assert "hello Bo" in text
+    records = [json.loads(line) for line in (tmp_path / "jsonl").read_text("utf-8").splitlines()]
+    assert sum("message" in record for record in records) == 5
+    assert sum("call" in record for record in records) == 1
+    assert "'=1+1" in (tmp_path / "csv").read_text("utf-8")
+    kept.box.run("export", "-o", tmp_path / "pages", "--chat", "Bo")
+    assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == ["chat-00001-bo.html", "index.html"]
+
+
+def test_nothing_is_written_over_and_what_is_not_there_is_an_error(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"mine")
+    kept.box.run("export", "--format", "txt", "-o", tmp_path / "there", code=2)
+    assert (tmp_path / "there").read_bytes() == b"mine"
+    assert "no chat" in kept.box.run("messages", "nobody", code=2).err.lower()
+    kept.box.run("messages", "ana", "--from", "yesterday", code=2)
+
+
+def test_a_repository_without_messages_says_so(box: Box) -> None:
+    box.run("init")
+    assert "no messages" in box.run("chats").err
+    assert "no calls" in box.run("calls").err
+    assert box.run("--json", "chats").documents == []

@@ -24,7 +24,7 @@ LENGTH = 16
 
 def identity(purpose: str, *parts: str | bytes | int) -> bytes:
     """Return the identity made of parts, in order. Each part is told from its neighbours and from other types."""
-    hasher = blake3(f"keepstone 1 identity {purpose}".encode())
+    stream = [f"keepstone 1 identity {purpose}".encode()]
     for part in parts:
         if isinstance(part, int):
             kind, data = b"i", str(part).encode()
@@ -32,8 +32,8 @@ def identity(purpose: str, *parts: str | bytes | int) -> bytes:
             kind, data = b"s", part.encode("utf-8", "surrogatepass")
         else:
             kind, data = b"b", part
-        hasher.update(kind + len(data).to_bytes(8, "little") + data)
-    return hasher.digest(LENGTH)
+        stream += (kind, len(data).to_bytes(8, "little"), data)
+    return blake3(b"".join(stream)).digest(LENGTH)
 
 
 def number_key(address: str) -> str:

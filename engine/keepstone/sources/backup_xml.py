@@ -11,13 +11,13 @@ import binascii
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import BinaryIO, Final
 from xml.parsers import expat
 
 from keepstone.sources.reading import UnreadableSource
 from keepstone.sources.references import Mended
+from keepstone.sources.telephony_rows import Attributes, Part, Record
 
 BLOCK: Final = 64 * 1024
 MAX_TAG: Final = 32 * 1024 * 1024
@@ -30,29 +30,6 @@ MAX_DAMAGES: Final = 10_000
 _RECORD: Final = re.compile(rb"<(?:sms|mms|call)\s")
 _RECORD_TAIL: Final = 5
 _QUOTE: Final = re.compile(rb"[\"']")
-
-Attributes = dict[str, str]
-
-
-@dataclass(slots=True)
-class Part:
-    """A part of an MMS: its attributes without `data`, and what was in it."""
-
-    attributes: Attributes
-    sha256: bytes = b""
-    size: int = -1
-    binary: bool = False
-
-
-@dataclass(slots=True)
-class Record:
-    """One element of the root, with what is inside it if it is an MMS."""
-
-    name: str
-    attributes: Attributes
-    parts: list[Part] = field(default_factory=list)
-    addresses: list[Attributes] = field(default_factory=list)
-
 
 OnFile = Callable[[Record, int, bytes], None]
 """Is given each file: its record, the number of its part, its content."""

@@ -150,7 +150,7 @@ def mms(record: Record, chats: Chats) -> Iterator[Item]:
         extra["msg_box"] = box
     text, attachments = _content(record, extra)
     if record.addresses:
-        extra["addrs"] = _encoded(record.addresses)
+        extra["addrs"] = _encoded([_said(one) for one in record.addresses])
     native = _given(attributes, "m_id")
     key = conversation.key
     contents = [one.sha256 for one in attachments] + ([sha256(text.encode()).digest()] if text else [])
@@ -192,7 +192,7 @@ def _content(record: Record, extra: Extra) -> tuple[str, tuple[Attachment, ...]]
         if part.binary or not (_is_text(part) or part.attributes.get("ct") == SMIL):
             attachments.append(_attachment(record, index, part))
             continue
-        kept = {key: value for key, value in part.attributes.items() if value != _NONE}
+        kept = _said(part.attributes)
         if _is_text(part):
             text = part.attributes.get("text", "")
             texts.append(text)
@@ -220,6 +220,10 @@ def _attachment(record: Record, index: int, part: Part) -> Attachment:
         place=part.place or f"{record.attributes.get('date', '')}/{index}",
         extra=dict(extra),
     )
+
+
+def _said(attributes: Attributes) -> Attributes:
+    return {key: value for key, value in attributes.items() if value != _NONE}
 
 
 def _encoded(rows: list[Attributes]) -> str:

@@ -9,7 +9,7 @@ from typing import Final, cast
 from keepstone.errors import SourceError
 from keepstone.sources.reading import HEAD, Folder, Reader, UnreadableSource
 
-MODULES: Final = ("keepstone_jsonl", "sms_backup_restore", "sms_import_export")
+MODULES: Final = ("keepstone_jsonl", "sms_backup_restore", "sms_import_export", "android_telephony")
 """In the order in which they are asked."""
 
 

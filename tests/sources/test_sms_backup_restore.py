@@ -128,6 +128,8 @@ def test_endless_nesting_and_endless_values_end(monkeypatch: pytest.MonkeyPatch)
     long = backup(sms(quoteattr("x" * 1_000_000)), sms('"b"', date=2))
     assert [message.text[-1:] for message in messages(long)] == ["x", "b"]
     assert len(losses(long)) == 1
+    (cut, _) = messages(backup(mms(bytes(1_000_000)), sms('"b"')))
+    assert (cut.attachments[0].sha256, cut.attachments[0].size) == (b"", -1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

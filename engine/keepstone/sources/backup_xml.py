@@ -59,6 +59,7 @@ class Records:
         self._depth = 0
         self._moved = False
         self._shortened = False
+        self._cut = False
         self._parser: expat.XMLParserType | None = self._new_parser()
         self._fed = 0
         self._rest = b""
@@ -161,7 +162,8 @@ class Records:
     def _start(self, name: str, attributes: Attributes) -> None:
         self._moved = True
         self._depth += 1
-        if self._shortened:
+        self._cut = self._shortened
+        if self._cut:
             self._shortened = False
             self.too_long += 1
         if name == "sms" or name == "call":
@@ -190,6 +192,8 @@ class Records:
 
     def _content(self, mms: Record, part: Part, data: str) -> None:
         part.binary = True
+        if self._cut:
+            return  # Half of a file is none: it keeps its place and has no hash.
         try:
             content = binascii.a2b_base64(data.encode())
         except (binascii.Error, ValueError):

@@ -91,10 +91,11 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
 class _Rows:
     """The objects of a file, in either form."""
 
-    def __init__(self, name: str, folder: Folder) -> None:
+    def __init__(self, name: str, folder: Folder, holding: bytes = b"") -> None:
+        """Args: holding: leave out lines without these bytes, undecoded."""
         self.damaged = 0
         self.cut_off = False
-        self._name, self._folder = name, folder
+        self._name, self._folder, self._holding = name, folder, holding
 
     def __iter__(self) -> Iterator[Row]:
         with self._folder.open(self._name) as file:
@@ -113,6 +114,8 @@ class _Rows:
     def _lines(self, file: BinaryIO) -> Iterator[Row]:
         first = True
         while line := file.readline(MAX_TEXT):
+            if self._holding not in line:
+                continue
             try:
                 yield _decoder.decode(line.removeprefix(b"\xef\xbb\xbf") if first else line)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -165,7 +168,7 @@ def _addresses(row: Row) -> list[Attributes]:
 def _owners(name: str, folder: Folder) -> frozenset[str]:
     """Return the owner's numbers: who sent what was sent from here, and who alone was sent what was received."""
     found: set[str] = set()
-    for row in _Rows(name, folder):
+    for row in _Rows(name, folder, b'"msg_box"'):
         if not _is_mms(row):
             continue
         addresses = _addresses(row)

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import import_module
 from typing import Final, cast
 
-from keepstone.errors import SourceError
-from keepstone.sources.reading import HEAD, Folder, Reader, UnreadableSource
+from keepstone.sources.reading import HEAD, Folder, Reader
 
 MODULES: Final = (
-    "whatsapp_android", "whatsapp_ios", "imessage", "telegram", "meta", "discord", "slack",
-    "signal_export", "signal_backup", "whatsapp_export", "keepstone_jsonl",
+    "sms_backup_restore", "sms_import_export", "android_telephony", "whatsapp_android", "whatsapp_ios", "imessage",
+    "telegram", "meta", "discord", "slack", "signal_export", "signal_backup", "whatsapp_export", "keepstone_jsonl",
 )  # fmt: skip
 """In the order in which they are asked."""
+
+
+SMALLEST: Final = 64
+"""Bytes that any file of messages has."""
+
+_NAMES = re.compile(
+    rb"[^.]*|.*\.(db|sqlite|sqlite3|storedata|xml|json|ndjson|jsonl|txt|csv|zip|crypt\d+|gz|backup)", re.I | re.S
+)
+"""Names of files that may hold messages. Copies of a phone have names without an ending."""
+_BEGINS = re.compile(
+    rb"(?:\xef\xbb\xbf|\xe2\x80\x8e|\xe2\x80\x8f|\s)*[\[{<\d]|\xff\xfe|\xfe\xff|SQLite format 3\0|PK\x03\x04"
+)
+"""How one begins, after a mark of its encoding: a bracket, a tag, a date; a database; an archive."""
+_ANY = re.compile(rb"main|.*\.(crypt\d+|gz)", re.I | re.S)
+"""Names of files that are packed or encrypted, and so begin as they like."""
+
+
+def may_be_named(name: bytes) -> bool:
+    """Return whether a file of this name may hold messages. Cheap: it is asked of every file."""
+    return _NAMES.fullmatch(name) is not None
+
+
+def may_hold_messages(name: bytes, head: bytes) -> bool:
+    """Return whether a file of this name that begins like this may hold messages."""
+    return _BEGINS.match(head) is not None or _ANY.fullmatch(name) is not None
 
 
 @cache
@@ -35,5 +60,5 @@ def reader_for(name: str, folder: Folder) -> Reader | None:
         if not head:
             return None
         return next((reader for reader in readers() if reader.recognises(name, head, folder)), None)
-    except (OSError, SourceError, UnreadableSource):
+    except Exception:  # Whatever somebody's file does to a reader: that it has none is never a reason for more.
         return None

@@ -137,7 +137,7 @@ class _Backup:
 
         self.gathered = gather(
             self.repository, self.writer, self.content, root.content, self.parent, self.host, self.time_ns,
-            self.tally.tell,
+            self.tally.tell, self.tally.candidates,
         )  # fmt: skip
         self.writer.flush()
 

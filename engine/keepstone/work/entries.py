@@ -32,6 +32,7 @@ from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
 from keepstone.sources import files, metadata, sqlite
+from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages
 from keepstone.work.options import BackupOptions
 from keepstone.work.tally import Tally
 
@@ -52,6 +53,10 @@ KINDS = {
     stat.S_IFBLK: tree.BLOCK,
     stat.S_IFSOCK: tree.SOCKET,
 }
+
+
+FIRST = 64
+"""Bytes that tell whether to look for messages."""
 
 
 class EntryReader:
@@ -96,6 +101,8 @@ class EntryReader:
         except SourceError as error:
             self._tally.problem(path, error)
             return None
+        if old is not None and old.content == entry.content:
+            self._tally.candidates.pop(path, None)  # Its messages are known.
         self._tally.done(path, entry, old)
         return entry
 
@@ -196,6 +203,7 @@ class EntryReader:
     def _read_once(self, path: bytes, status: os.stat_result, model: Entry | None) -> tuple[bytes, int, bool]:
         """Store a file's content; return its recipe, its length, and whether the file changed meanwhile."""
         with files.open_file(path) as reader:
+            self._note_messages(reader)
             unwrapped = self._read_container(reader, model)
             if unwrapped is not None and not reader.changed(status):
                 return unwrapped, reader.size, False
@@ -211,6 +219,13 @@ class EntryReader:
                     reader, extents, reader.seek, reader.size, progress=self._tally.read, ancestor=ancestor
                 )
             return content, size, reader.changed(status)
+
+    def _note_messages(self, reader: files.FileReader) -> None:
+        """Note a file that may hold messages, to be looked into when it is stored."""
+        name = os.path.basename(reader.path)
+        likely = self._options.messages and reader.size >= SMALLEST and may_be_named(name)
+        if likely and may_hold_messages(name, reader.read_at(0, FIRST)):
+            self._tally.candidates[reader.path] = None
 
     def _read_container(self, reader: files.FileReader, model: Entry | None) -> bytes | None:
         """Store what is inside a container and return the recipe that makes it again; None if the file is none.
@@ -262,6 +277,7 @@ class EntryReader:
             self._tally.inexact.append(path)
             return None
         self._tally.databases.append(path)
+        self._tally.candidates[path] = None
         return content, size
 
 

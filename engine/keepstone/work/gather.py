@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -23,32 +22,25 @@ from keepstone.history.catalogue import newest_catalogues
 from keepstone.history.container_keys import container_keys
 from keepstone.history.content import ContentWriter
 from keepstone.history.snapshot import Snapshot
-from keepstone.history.tree import Entry, printable
+from keepstone.history.tree import printable
 from keepstone.messages.model import Attachment, Item, Message
 from keepstone.repo.repository import Repository
 from keepstone.repo.writer import Writer
 from keepstone.sources.apart import read_apart
 from keepstone.sources.folders import ZipFolder
-from keepstone.sources.readers import reader_for
+from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages, reader_for
 from keepstone.sources.reading import HEAD, Folder, Options, Reader, UnreadableSource
 from keepstone.work.archive import Ingest, Origin
-from keepstone.work.query import diff_trees
 from keepstone.work.snapshot_folder import SnapshotFolder
 from keepstone.work.take_messages import ingest
 from keepstone.work.tally import Gathered
 
-NAMES: Final = re.compile(
-    rb"[^.]*|main|.*\.(db|sqlite|sqlite3|storedata|xml|json|ndjson|jsonl|txt|csv|zip|crypt\d+|gz|backup)", re.I | re.S
-)
-"""Names of files that may hold messages. Copies of a phone have names without an ending."""
-SMALLEST: Final = 64
 MOST_MEMBERS: Final = 2_000
 """Files of an archive that are looked at."""
 MOST_ATTACHMENTS: Final = 1_000_000
 WHOLE: Final = frozenset(("whatsapp-android", "whatsapp-ios", "imessage", "android-telephony"))
 """Readers of databases: what one no longer shows is gone from the phone. Any other file shows what somebody chose."""
-_BEGINS: Final = re.compile(rb"\s*(?:\xef\xbb\xbf|\xe2\x80\x8e|\xe2\x80\x8f)*\s*[\[{<\d]|SQLite format 3\0|PK\x03\x04")
-"""How a file of messages begins, after a mark of its encoding: a bracket, a tag, a date, a database, an archive."""
+_ZIP: Final = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +55,24 @@ class _Found:
 
 
 def gather(
-    repository: Repository, writer: Writer, content: ContentWriter, root: bytes, parent: Snapshot | None, host: str,
-    time_ns: int, listener: events.Listener,
-) -> Gathered:  # fmt: skip
-    """Take the messages of all files that are new since the parent snapshot into the archive.
+    repository: Repository,
+    writer: Writer,
+    content: ContentWriter,
+    root: bytes,
+    parent: Snapshot | None,
+    host: str,
+    time_ns: int,
+    listener: events.Listener,
+    candidates: Iterable[bytes],
+) -> Gathered:
+    """Take the messages of files that are new since the parent snapshot into the archive.
 
     Args:
         root: the new snapshot's root tree; it can be read, as everything was flushed.
+        candidates: the paths of new and changed files that may hold messages: see `readers.may_hold_messages`.
     """
-    return _Gather(repository, writer, content, host, time_ns // 1_000_000, listener).run(root, parent)
+    run = _Gather(repository, writer, content, host, time_ns // 1_000_000, listener)
+    return run.run(root, parent, candidates)
 
 
 class _Gather:
@@ -84,16 +85,16 @@ class _Gather:
         self.keys = container_keys(repository.log)
         self.gathered = Gathered()
         self.attachments: dict[bytes, tuple[_Found, Attachment]] = {}
+        self.folder: tuple[tuple[bytes, ...], SnapshotFolder] | None = None
         secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
         self.attachment_content = ContentWriter(writer.add, writer.add_tree, secrets)
         """One of its own: contents are stored while the catalogue that names them is being stored."""
 
-    def run(self, root: bytes, parent: Snapshot | None) -> Gathered:
-        before = b"" if parent is None else parent.body.root
+    def run(self, root: bytes, parent: Snapshot | None, candidates: Iterable[bytes]) -> Gathered:
         run: Ingest | None = None
         try:
-            for path, entry in self._candidates(before, root):
-                for found in self._sources(root, path, entry):
+            for path in candidates:
+                for found in self._sources(root, path):
                     run = run or ingest(self.repository, self.writer, self.content, self._content_of)
                     self._take(run, found)
             if run is None:
@@ -113,36 +114,20 @@ class _Gather:
         known = newest_catalogues(self.repository.log, self.repository.keys, self.repository)
         return known[0].recipe if len(known) == 1 else b""
 
-    def _candidates(self, before: bytes, root: bytes) -> Iterator[tuple[bytes, Entry]]:
-        """Yield the new and changed files that may hold messages."""
-        for change in diff_trees(self.repository, before, root, ("The parent snapshot", "This snapshot")):
-            entry = change.new
-            if (
-                entry is not None
-                and entry.kind == tree.FILE
-                and change.modifier
-                and entry.size >= SMALLEST
-                and NAMES.fullmatch(entry.name)
-            ):
-                yield change.path, entry
-
-    def _sources(self, root: bytes, path: bytes, entry: Entry) -> Iterator[_Found]:
+    def _sources(self, root: bytes, path: bytes) -> Iterator[_Found]:
         """Yield what holds messages in a file: the file, or files of an archive."""
         *above, name = tree.parts_of(path)
         kept = max(0, len(above) - 1)  # Media lie beside the folder of a database.
         below = "/".join(os.fsdecode(part) for part in (*above[kept:], name))
         try:
-            holder = tree.find(root, above[:kept], self.repository, "This snapshot")
-            recipe = root if holder is None else holder.content
-            scratch = str(self.repository.state.scratch_folder())
-            folder = SnapshotFolder(self.repository, recipe, "This snapshot", self.keys, scratch)
+            folder = self._folder(root, tuple(above[:kept]))
             below = folder.plain_name(below)
             with folder.open(below) as file:
                 head = file.read(HEAD)
-            if head.startswith(b"PK\x03\x04"):
+            if head.startswith(_ZIP):
                 with folder.open(below) as file:
                     yield from self._members(ZipFolder(file, below), path)
-            elif _BEGINS.match(head) or entry.name == b"main":
+            elif may_hold_messages(name, head):
                 reader = reader_for(below, folder)
                 if reader is not None:
                     yield _Found(path, "", below, folder, reader)
@@ -151,9 +136,18 @@ class _Gather:
         except KeepstoneError as error:
             self._tell(f"Whether messages are in it cannot be seen ({error.message})", path)
 
+    def _folder(self, root: bytes, above: tuple[bytes, ...]) -> SnapshotFolder:
+        """Return a folder of the new snapshot; that of the file before is often the same."""
+        if self.folder is None or self.folder[0] != above:
+            holder = tree.find(root, above, self.repository, "This snapshot")
+            scratch = str(self.repository.state.scratch_folder())
+            recipe = root if holder is None else holder.content
+            self.folder = above, SnapshotFolder(self.repository, recipe, "This snapshot", self.keys, scratch)
+        return self.folder[1]
+
     def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:
         for name in archive.names()[:MOST_MEMBERS]:
-            if NAMES.fullmatch(os.fsencode(name.rpartition("/")[2])) and archive.size(name) >= SMALLEST:
+            if may_be_named(os.fsencode(name.rpartition("/")[2])) and archive.size(name) >= SMALLEST:
                 reader = reader_for(name, archive)
                 if reader is not None:
                     yield _Found(path, name, name, archive, reader)

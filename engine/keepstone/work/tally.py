@@ -37,6 +37,8 @@ class Tally:
         """Live databases that were stored as one consistent image."""
         self.inexact: list[bytes] = []
         """Files that changed while they were read, twice."""
+        self.candidates: dict[bytes, None] = {}
+        """Files that were read and may hold messages, in the order in which they were read."""
         self._files = self._bytes = self._next_progress = 0
 
     @property

@@ -18,8 +18,8 @@ SHARE = (
     "delta_stored", "delta_without_estimated", "compression_saved", "stored",
 )  # fmt: skip
 PARTS = {
-    "content", "folders", "recipes", "unneeded", "seals", "headers", "directories", "padding", "unread_packs", "index",
-    "log", "other",
+    "content", "folders", "recipes", "messages", "unneeded", "seals", "headers", "directories", "padding",
+    "unread_packs", "index", "log", "other",
 }  # fmt: skip
 needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
 

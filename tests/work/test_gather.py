@@ -169,6 +169,9 @@ def test_a_chat_database_and_its_photo_are_one_archive(place: Place, tmp_path: P
         with file:
             assert file.read() == photo
         assert client.check(read_data=1.0).healthy
+        explained = client.explain()
+        assert 0 < explained.parts.messages < 20_000
+        assert explained.parts.total == client.stats().stored_size
 
 
 def test_a_writer_that_is_writing_cannot_be_written_with() -> None:

@@ -160,6 +160,7 @@ def _steps(explained: Explanation, *, some: bool) -> Iterator[tuple[str, ...]]:
     rest = (
         ("Folders", parts.folders, "names, times, short recipes"),
         ("Recipes", parts.recipes, "of long files and containers"),
+        ("Messages", parts.messages, "the archive of chats and calls"),
         ("Not needed", parts.unneeded, "by these snapshots" if some else "by any snapshot"),
         ("Padding", parts.padding, "hides sizes"),
         ("Directories, index", parts.directories + parts.index, "which chunk is where"),

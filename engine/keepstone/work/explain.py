@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from keepstone import events
 from keepstone.hashing import keyed
 from keepstone.history import expression, tree
+from keepstone.history.catalogue import Catalogue
 from keepstone.history.recipe import PIECES, Piece, Recipe, decode, short_pieces
 from keepstone.history.snapshot import Snapshot, snapshots
 from keepstone.ids import ChunkId
@@ -108,6 +109,8 @@ class Parts:
     """Trees: names, metadata and short recipes."""
     recipes: int = 0
     """Long recipes, and how containers are made again."""
+    messages: int = 0
+    """The message archive, and attachments that are in no file."""
     unneeded: int = 0
     """Chunks that none of the snapshots needs, and second copies."""
     seals: int = 0
@@ -129,8 +132,8 @@ class Parts:
 
 
 PART_NAMES = (
-    "content", "folders", "recipes", "unneeded", "seals", "headers", "directories", "padding", "unread_packs", "index",
-    "log", "other",
+    "content", "folders", "recipes", "messages", "unneeded", "seals", "headers", "directories", "padding",
+    "unread_packs", "index", "log", "other",
 )  # fmt: skip
 
 
@@ -169,8 +172,10 @@ def explain(
         walk = _Walk(repository, table, [s for s in known if s.id in wanted], listener)
         walk.run()
         stats = measured(repository, table.columns.count, table.columns.plain_size, _count_objects(parts))
-        parts.unneeded = table.columns.payload - walk.folders - walk.recipes - walk.content
+        needed = walk.content + walk.folders + walk.recipes + walk.messages
+        parts.unneeded = table.columns.payload - needed
     parts.content, parts.folders, parts.recipes = walk.content, walk.folders, walk.recipes
+    parts.messages = walk.messages
     by_class = walk.shares()
     total = Share("all")
     for share in by_class.values():
@@ -236,17 +241,20 @@ _TELL_EACH = 100
 
 @dataclass(slots=True)
 class _Noting:
-    """Reads chunks, and counts them to folders or recipes."""
+    """Reads chunks, and counts them to folders, recipes or messages."""
 
     walk: _Walk
     into: str
 
     def read_chunk(self, chunk: ChunkId) -> bytes:
+        self.count(chunk)
+        return self.walk.repository.read_chunk(chunk)
+
+    def count(self, chunk: ChunkId) -> None:
         walk = self.walk
         new = walk.touch(chunk)
         if new is not None:
             setattr(walk, self.into, getattr(walk, self.into) + walk.stored[new])
-        return walk.repository.read_chunk(chunk)
 
 
 @dataclass(slots=True)
@@ -270,7 +278,7 @@ class _Walk:
         self._columns, self._notes = table.columns, table.notes
         self.stored = self._columns.stored
         self.snapshots = [SnapshotShare(snapshot) for snapshot in wanted]
-        self.content = self.folders = self.recipes = 0
+        self.content = self.folders = self.recipes = self.messages = 0
         """Stored bytes."""
         self._holder = 0
         """The number of the snapshot that is walked, from 1."""
@@ -286,13 +294,20 @@ class _Walk:
             self._holder, self._name = number, share.snapshot.name
             sums = self._folder(share.snapshot.body.root)
             if share.snapshot.body.catalogue:
-                for _ in self._pieces(share.snapshot.body.catalogue, self._trees):
-                    pass
+                self._archive(share.snapshot.body.catalogue)
             for key, below in sums.items():
                 _merge(self._share(key), below)
                 share.files += below.files
                 share.bytes += below.bytes
             self._tell()
+
+    def _archive(self, catalogue: bytes) -> None:
+        """Count the message archive. What files have as well is theirs."""
+        noting = _Noting(self, "messages")
+        for recipe in Catalogue(catalogue, noting, self._name).recipes():
+            for piece in self._pieces(recipe, noting):
+                if not piece.is_hole:
+                    noting.count(piece.chunk)
 
     def shares(self) -> dict[int, Share]:
         """Return what was counted, by class; with the estimates, for which all has to be known."""

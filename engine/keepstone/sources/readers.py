@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Final, cast
 
 from keepstone.sources.reading import HEAD, Folder, Reader
+from keepstone.sources.sqlite import MAGIC
 
 MODULES: Final = (
     "sms_backup_restore", "sms_import_export", "android_telephony", "whatsapp_android", "whatsapp_ios", "imessage",
@@ -31,6 +32,18 @@ _ANY = re.compile(rb"main|.*\.(crypt\d+|gz)", re.I | re.S)
 """Names of files that are packed or encrypted, and so begin as they like."""
 
 
+_NO_TEXT = (b"\xff\xfe", b"\xfe\xff", MAGIC, b"PK\x03\x04")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+"""What no text has: most of what only begins like one is told by it."""
+
+TABLES = frozenset(
+    (
+        "jid", "messages", "chat_list", "handle", "ZWAMESSAGE", "ZWACDCALLEVENT", "ZCALLRECORD", "sms", "pdu", "calls",
+    )
+)  # fmt: skip
+"""Of the tables that the readers of databases know, those without which none of them reads anything."""
+
+
 def may_be_named(name: bytes) -> bool:
     """Return whether a file of this name may hold messages. Cheap: it is asked of every file."""
     return _NAMES.fullmatch(name) is not None
@@ -38,7 +51,11 @@ def may_be_named(name: bytes) -> bool:
 
 def may_hold_messages(name: bytes, head: bytes) -> bool:
     """Return whether a file of this name that begins like this may hold messages."""
-    return _BEGINS.match(head) is not None or _ANY.fullmatch(name) is not None
+    if _ANY.fullmatch(name):
+        return True
+    if not _BEGINS.match(head):
+        return False
+    return head.startswith(_NO_TEXT) or not _CONTROLS.search(head)
 
 
 @cache

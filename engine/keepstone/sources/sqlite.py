@@ -37,6 +37,20 @@ def is_sqlite(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
+def has_table(path: bytes, names: Collection[str]) -> bool:
+    """Return whether a database file has a table of one of these names; True if that cannot be seen.
+
+    It is read as it stands: without its log, without a lock, and nothing is written.
+    """
+    try:
+        with closing(sqlite3.connect(_uri(os.path.abspath(path), "ro") + "&immutable=1", uri=True)) as database:
+            database.execute("PRAGMA trusted_schema=OFF")
+            rows = database.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            return any(name in names for (name,) in rows)
+    except (sqlite3.Error, ValueError):
+        return True
+
+
 def companions(path: bytes) -> tuple[bytes, ...]:
     """Return the paths of what SQLite may keep beside a database: -wal, -shm, -journal."""
     return tuple(path + suffix for suffix in COMPANIONS)

@@ -32,7 +32,7 @@ from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
 from keepstone.sources import files, metadata, sqlite
-from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages
+from keepstone.sources.readers import SMALLEST, TABLES, may_be_named, may_hold_messages
 from keepstone.work.options import BackupOptions
 from keepstone.work.tally import Tally
 
@@ -224,7 +224,10 @@ class EntryReader:
         """Note a file that may hold messages, to be looked into when it is stored."""
         name = os.path.basename(reader.path)
         likely = self._options.messages and reader.size >= SMALLEST and may_be_named(name)
-        if likely and may_hold_messages(name, reader.read_at(0, FIRST)):
+        if not likely:
+            return
+        head = reader.read_at(0, FIRST)
+        if may_hold_messages(name, head) and not (sqlite.is_sqlite(head) and not sqlite.has_table(reader.path, TABLES)):
             self._tally.candidates[reader.path] = None
 
     def _read_container(self, reader: files.FileReader, model: Entry | None) -> bytes | None:
@@ -277,7 +280,8 @@ class EntryReader:
             self._tally.inexact.append(path)
             return None
         self._tally.databases.append(path)
-        self._tally.candidates[path] = None
+        if sqlite.has_table(path, TABLES):
+            self._tally.candidates[path] = None
         return content, size
 
 

@@ -17,6 +17,9 @@ everything else may change tomorrow. The engine prints nothing: it returns value
 Old data: a repository written by any released version can be read by every later one.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from keepstone.errors import KeepstoneError
 from keepstone.events import Event, FileDone, Listener, Notice, Problem, Progress
 from keepstone.history.snapshot import Snapshot
@@ -24,18 +27,46 @@ from keepstone.repo.keys import Credential, digits_text, new_digits, parse_digit
 from keepstone.sources.exclude import Exclusions
 from keepstone.version import VERSION as __version__
 from keepstone.work.ahead import ScanAhead
-from keepstone.work.archive import Origin
 from keepstone.work.backup import BackupResult
-from keepstone.work.check import CheckResult
 from keepstone.work.client import Client, init
 from keepstone.work.client import open_client as open
-from keepstone.work.drill import DrillOptions, DrillResult
-from keepstone.work.explain import Explanation
-from keepstone.work.messages import Messages
 from keepstone.work.options import BackupOptions
-from keepstone.work.query import Change, Found, Listed, Stats
-from keepstone.work.restore import RestoreOptions, RestoreResult
-from keepstone.work.take_messages import Showing
+
+if TYPE_CHECKING:
+    from keepstone.work.archive import Origin
+    from keepstone.work.check import CheckResult
+    from keepstone.work.drill import DrillOptions, DrillResult
+    from keepstone.work.explain import Explanation
+    from keepstone.work.messages import Messages
+    from keepstone.work.query import Change, Found, Listed, Stats
+    from keepstone.work.restore import RestoreOptions, RestoreResult
+    from keepstone.work.take_messages import Showing
+
+_LATER = {
+    "Change": "keepstone.work.query",
+    "CheckResult": "keepstone.work.check",
+    "DrillOptions": "keepstone.work.drill",
+    "DrillResult": "keepstone.work.drill",
+    "Explanation": "keepstone.work.explain",
+    "Found": "keepstone.work.query",
+    "Listed": "keepstone.work.query",
+    "Messages": "keepstone.work.messages",
+    "Origin": "keepstone.work.archive",
+    "RestoreOptions": "keepstone.work.restore",
+    "RestoreResult": "keepstone.work.restore",
+    "Showing": "keepstone.work.take_messages",
+    "Stats": "keepstone.work.query",
+}
+"""Names whose modules are loaded when they are first asked for: most runs need none of them."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'keepstone' has no attribute {name!r}")
+    value: object = getattr(import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
+
 
 __all__ = [
     "BackupOptions",

@@ -209,9 +209,9 @@ def test_a_container_that_changes_while_it_is_read_is_stored_as_it_is(
 ) -> None:
     file = tmp_path / "source" / "a.zip"
     file.write_bytes(writers.zip_of({"a": words(1, 50_000)}))
-    from keepstone.work import entries
+    from keepstone.work import contained
 
-    honest, calls = entries.unwrap, []
+    honest, calls = contained.unwrap, []
 
     def interfering(*arguments: object, **named: object) -> object:
         found = honest(*arguments, **named)  # type: ignore[arg-type]  # passed on
@@ -220,7 +220,7 @@ def test_a_container_that_changes_while_it_is_read_is_stored_as_it_is(
             file.write_bytes(writers.zip_of({"a": words(2, 50_000)}))
         return found
 
-    monkeypatch.setattr(entries, "unwrap", interfering)
+    monkeypatch.setattr(contained, "unwrap", interfering)
     place.backup([file.parent])
     _round_trip(place, tmp_path)
 

@@ -7,14 +7,15 @@ decided by the first bytes alone, so that a file that grows keeps its cuts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from keepstone.chunking import AnySecrets, Chunker, Parameters
-from keepstone.containers import Leaf, Node
-from keepstone.history import expression
-from keepstone.history.ancestor import Ancestor
 from keepstone.history.recipe import HOLE, AddChunk, PieceWriter, one_piece
 from keepstone.ids import Buffer
+
+if TYPE_CHECKING:
+    from keepstone.containers import Leaf, Node
+    from keepstone.history.ancestor import Ancestor
 
 BUFFER = 8 * 1024 * 1024
 
@@ -161,6 +162,8 @@ class ContentWriter:
             node: its proven expression.
         """
         at = 0
+
+        from keepstone.history import expression  # With all that knows containers: most runs meet none.
 
         def store(leaf: Leaf) -> bytes:
             nonlocal at

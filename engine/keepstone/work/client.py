@@ -5,40 +5,35 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from keepstone import events
 from keepstone.chunking import DEFAULT_ALGORITHM
 from keepstone.clock import SYSTEM, Clock
-from keepstone.history import expression
 from keepstone.history import snapshot as history
-from keepstone.history.container_keys import (
-    ContainerKeyInfo,
-    add_container_key,
-    container_keys,
-    list_container_keys,
-)
-from keepstone.history.opened import open_recipe
-from keepstone.history.recipe import pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry
 from keepstone.ids import KeyslotId
-from keepstone.messages.model import Attachment
 from keepstone.repo import access
 from keepstone.repo.keys import MEMORY_KIB, Credential
 from keepstone.repo.repository import Repository, create_repository, open_repository
 from keepstone.repo.writer import writing
 from keepstone.store import Store, open_store
-from keepstone.work import query
 from keepstone.work.ahead import ScanAhead
 from keepstone.work.backup import BackupResult, backup
-from keepstone.work.check import CheckResult, check
-from keepstone.work.drill import DrillOptions, DrillResult, check_receipt, drill
-from keepstone.work.explain import Explanation, explain
-from keepstone.work.messages import Messages
 from keepstone.work.options import BackupOptions
-from keepstone.work.restore import RestoreOptions, RestoreResult, restore
-from keepstone.work.take_messages import Showing, TakenMessages, take_messages
+
+# Each verb loads what only it needs when it is called, because a daily run with nothing new is as long as its imports.
+if TYPE_CHECKING:
+    from keepstone.history.container_keys import ContainerKeyInfo
+    from keepstone.messages.model import Attachment
+    from keepstone.work import query
+    from keepstone.work.check import CheckResult
+    from keepstone.work.drill import DrillOptions, DrillResult
+    from keepstone.work.explain import Explanation
+    from keepstone.work.messages import Messages
+    from keepstone.work.restore import RestoreOptions, RestoreResult
+    from keepstone.work.take_messages import Showing, TakenMessages
 
 
 def default_repository() -> Path:
@@ -117,28 +112,41 @@ class Client:
 
     def ls(self, snapshot: Snapshot, path: bytes = b"/", *, recursive: bool = True) -> Iterator[query.Listed]:
         """Yield the entry at a path and what is below it."""
+        from keepstone.work import query
+
         return query.list_entries(self._repository, snapshot, path, recursive=recursive)
 
     def restore(
         self, snapshot: Snapshot, options: RestoreOptions, listener: events.Listener = events.ignore
     ) -> RestoreResult:
         """Recreate a snapshot, or a path of it, below a target folder."""
+        from keepstone.work.restore import restore
+
         return restore(self._repository, snapshot, options, listener)
 
     def diff(self, old: Snapshot, new: Snapshot, *, metadata: bool = False) -> Iterator[query.Change]:
         """Yield what differs between two snapshots."""
+        from keepstone.work import query
+
         return query.diff(self._repository, old, new, metadata=metadata)
 
     def find(self, pattern: bytes, *, only: Snapshot | None = None) -> Iterator[query.Found]:
         """Yield entries whose name (or path, if the pattern has a slash) matches."""
+        from keepstone.work import query
+
         return query.find(self._repository, pattern, only=only)
 
     def cat(self, snapshot: Snapshot, path: bytes) -> Iterator[bytes]:
         """Yield the bytes of one file."""
+        from keepstone.work import query
+
         return query.cat(self._repository, snapshot, path)
 
     def read(self, snapshot: Snapshot, entry: Entry) -> Iterator[bytes]:
         """Yield the bytes of a file that `ls` listed."""
+        from keepstone.history import expression
+        from keepstone.history.container_keys import container_keys
+
         keys = container_keys(self._repository.log)
         return expression.read(entry.content, self._repository, snapshot.name, keys) if entry.content else iter(())
 
@@ -146,10 +154,16 @@ class Client:
 
     def messages(self, snapshot: Snapshot | None = None) -> Messages:
         """Return the message archive to read: all of it, or what was there at a snapshot."""
+        from keepstone.work.messages import Messages
+
         return Messages(self._repository, snapshot)
 
     def attachment_opener(self, archive: Messages) -> Callable[[Attachment], BinaryIO | None]:
         """Return what opens the content of attachments, where the repository has it."""
+        from keepstone.history.container_keys import container_keys
+        from keepstone.history.opened import open_recipe
+        from keepstone.history.recipe import pieces
+
         keys = container_keys(self._repository.log)
 
         def opened(attachment: Attachment) -> BinaryIO | None:
@@ -163,6 +177,8 @@ class Client:
 
     def take_messages(self, showings: Sequence[Showing], *, level: int = 3) -> TakenMessages:
         """Bring what sources show into the message archive, and make a snapshot that has nothing else."""
+        from keepstone.work.take_messages import take_messages
+
         with self._writing():
             return take_messages(self._repository, showings, level=level)
 
@@ -172,10 +188,14 @@ class Client:
         self, *, read_data: float = 0.0, receipt: str | None = None, listener: events.Listener = events.ignore
     ) -> CheckResult:
         """Check that the repository holds what its snapshots promise; `read_data` is the share of packs read whole."""
+        from keepstone.work.check import check
+
         return check(self._repository, read_data=read_data, receipt=receipt, listener=listener)
 
     def drill(self, options: DrillOptions, listener: events.Listener = events.ignore) -> DrillResult:
         """Restore a sample to a scratch place and look whether it is right."""
+        from keepstone.work.drill import drill
+
         return drill(self._repository, options, listener)
 
     def check_drill_receipt(self, text: str) -> bool:
@@ -184,14 +204,20 @@ class Client:
         Raises:
             UsageError: it is not genuine.
         """
+        from keepstone.work.drill import check_receipt
+
         return check_receipt(self._repository, text)
 
     def stats(self) -> query.Stats:
         """Measure the repository."""
+        from keepstone.work import query
+
         return query.stats(self._repository)
 
     def explain(self, chosen: Sequence[Snapshot] = (), listener: events.Listener = events.ignore) -> Explanation:
         """Explain where the space goes, by type, container and snapshot: of all snapshots, or of those chosen."""
+        from keepstone.work.explain import explain
+
         return explain(self._repository, chosen, listener)
 
     def rebuild_index(self) -> int:
@@ -236,6 +262,8 @@ class Client:
 
     def container_keys(self) -> list[ContainerKeyInfo]:
         """Return the keys of encrypted containers that the repository keeps."""
+        from keepstone.history.container_keys import list_container_keys
+
         return list_container_keys(self._repository.log)
 
     def add_container_key(self, kind: str, material: bytes) -> bytes:
@@ -248,6 +276,8 @@ class Client:
         Raises:
             UsageError: it is no key of that kind.
         """
+        from keepstone.history.container_keys import add_container_key
+
         with self._writing():
             return add_container_key(self._repository, kind, material)
 

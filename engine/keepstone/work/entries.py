@@ -9,37 +9,27 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from keepstone.containers import (
-    HEAD,
-    METADATA_LIMIT,
-    Broken,
-    Patience,
-    Unwrapped,
-    companion_of,
-    leaves,
-    recognise,
-    unwrap,
-)
 from keepstone.errors import SourceError
 from keepstone.history import tree
-from keepstone.history.ancestor import Ancestor
-from keepstone.history.container_keys import SIGNAL, WHATSAPP, container_keys
 from keepstone.history.content import ContentWriter
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
 from keepstone.sources import files, metadata, sqlite
-from keepstone.sources.readers import SMALLEST, TABLES, may_be_named, may_hold_messages
 from keepstone.work.options import BackupOptions
 from keepstone.work.tally import Tally
 
+if TYPE_CHECKING:
+    from keepstone.history.ancestor import Ancestor
+    from keepstone.work.contained import ContainerReader
+
 LINKS_REMEMBERED = 200_000
 SMALLEST_CONTAINER = 512
-KEY_KINDS = {"crypt12": WHATSAPP, "crypt14": WHATSAPP, "crypt15": WHATSAPP, "signal": SIGNAL, "signal-folder": SIGNAL}
-"""The kind of key that opens an encrypted format."""
 RACY_NS = 50_000_000
 
 Databases = dict[bytes, tuple[bytes, int]]
@@ -72,11 +62,14 @@ class EntryReader:
     ) -> None:
         self._repository, self._content, self._options, self._tally = repository, content, options, tally
         self._parent = parent
-        self._container_keys = container_keys(repository.log)
-        self._patience = Patience()
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
-        self._told_missing: set[str] = set()
+
+    @cached_property
+    def _containers(self) -> ContainerReader:
+        from keepstone.work.contained import ContainerReader  # Loaded by the first file that is read: not by most runs.
+
+        return ContainerReader(self._repository, self._content, self._tally)
 
     def entry(
         self,
@@ -120,6 +113,8 @@ class EntryReader:
         """Return the content that an entry had in the parent snapshot, for its new chunks to stand on."""
         if old is None or old.kind != tree.FILE or not old.content or self._parent is None:
             return None
+        from keepstone.history.ancestor import Ancestor
+
         return Ancestor.of_recipe(old.content, self._repository, self._parent.name)
 
     def live_databases(self, folder: bytes, names: Sequence[bytes], old: Callable[[bytes], Entry | None]) -> Databases:
@@ -204,9 +199,10 @@ class EntryReader:
         """Store a file's content; return its recipe, its length, and whether the file changed meanwhile."""
         with files.open_file(path) as reader:
             self._note_messages(reader)
-            unwrapped = self._read_container(reader, model)
-            if unwrapped is not None and not reader.changed(status):
-                return unwrapped, reader.size, False
+            if reader.size >= SMALLEST_CONTAINER:
+                unwrapped = self._containers.read(reader, lambda: self._ancestor(model))
+                if unwrapped is not None and not reader.changed(status):
+                    return unwrapped, reader.size, False
             reader.seek(0)
             extents, ancestor = reader.extents(), self._ancestor(model)
             if len(extents) == 1 and extents[0] == (0, reader.size):
@@ -222,6 +218,8 @@ class EntryReader:
 
     def _note_messages(self, reader: files.FileReader) -> None:
         """Note a file that may hold messages, to be looked into when it is stored."""
+        from keepstone.sources.readers import SMALLEST, TABLES, may_be_named, may_hold_messages
+
         name = os.path.basename(reader.path)
         likely = self._options.messages and reader.size >= SMALLEST and may_be_named(name)
         if not likely:
@@ -229,44 +227,6 @@ class EntryReader:
         head = reader.read_at(0, FIRST)
         if may_hold_messages(name, head) and not (sqlite.is_sqlite(head) and not sqlite.has_table(reader.path, TABLES)):
             self._tally.candidates[reader.path] = None
-
-    def _read_container(self, reader: files.FileReader, model: Entry | None) -> bytes | None:
-        """Store what is inside a container and return the recipe that makes it again; None if the file is none.
-
-        Raises:
-            SourceError: the file cannot be read.
-        """
-        if reader.size < SMALLEST_CONTAINER:
-            return None
-        companion = _companion(reader.path)
-        if not companion and not recognise(reader.read_at(0, HEAD)):
-            return None
-        unwrapped = unwrap(reader, self._container_keys, companion=companion, patience=self._patience)
-        self._tell_missing_key(reader.path, unwrapped)
-        if unwrapped.node is None:
-            return None
-        try:
-            found = leaves(unwrapped.node, reader, self._container_keys)
-            content = self._content.write_expression(
-                unwrapped.node, found, printable(reader.path), self._ancestor(model)
-            )
-        except Broken:
-            return None  # It is no longer what was proven, as somebody writes to it.
-        self._tally.read(reader.size)
-        return content
-
-    def _tell_missing_key(self, path: bytes, unwrapped: Unwrapped) -> None:
-        """Say, once for each kind of key, that an encrypted container stays closed."""
-        if unwrapped.node is not None:
-            return
-        for kind in sorted({KEY_KINDS[name] for name in unwrapped.report.formats if name in KEY_KINDS}):
-            if kind not in self._told_missing:
-                self._told_missing.add(kind)
-                self._tally.notice(
-                    f"An encrypted backup of messages is stored as it is ({unwrapped.report.reason}). With its key "
-                    f"(`keepstone container key add {kind}`) only what is new in it would be stored.",
-                    path,
-                )
 
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
@@ -280,22 +240,11 @@ class EntryReader:
             self._tally.inexact.append(path)
             return None
         self._tally.databases.append(path)
+        from keepstone.sources.readers import TABLES
+
         if sqlite.has_table(path, TABLES):
             self._tally.candidates[path] = None
         return content, size
-
-
-def _companion(path: bytes) -> bytes:
-    """Return the content of the file beside this one by which its format is known; nothing for nearly all files."""
-    folder, _, name = path.rpartition(b"/")
-    beside = companion_of(name)
-    if beside is None:
-        return b""
-    try:
-        with files.open_file(folder + b"/" + beside) as reader:
-            return reader.read_at(0, METADATA_LIMIT) if reader.size <= METADATA_LIMIT else b""
-    except SourceError:
-        return b""
 
 
 def _same_status(old: Entry, status: os.stat_result) -> bool:

@@ -149,3 +149,9 @@ class Place:
         other = Place(self.base / name, self.store, self.credential)
         other.clock = self.clock
         return other
+
+
+def age(folder: Path) -> None:
+    """Give everything a time long ago, so that nothing is too young to be trusted."""
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, ns=(10**18, 10**18), follow_symlinks=False)

@@ -1,6 +1,7 @@
 """A stored file to read from, anywhere in it, and what is inside a container without making the container again.
 
-A piece list is read at any offset, chunk by chunk. Another expression is a stream that is made from its start; reading
+A piece list is read at any offset, chunk by chunk. So is what joins lists and base64 of lists, as a dump of messages
+with photos does: each part is found by its length. Another expression is a stream that is made from its start; reading
 on is cheap, going back begins again.
 """
 
@@ -10,7 +11,9 @@ import io
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import BinaryIO, cast
 
 from keepstone import encoding
@@ -38,8 +41,11 @@ def open_recipe(recipe: bytes, size: int, reader: ChunkReader, name: str, keys: 
     if not recipe:
         return io.BytesIO()
     decoded = decode(recipe, name)
-    of_pieces = is_list(decoded)
-    raw = _Pieces(decoded, size, reader, name) if of_pieces else _Stream(recipe, size, reader, name, keys)
+    if is_list(decoded):
+        raw: _Seekable = _Pieces(decoded, size, reader, name)
+    else:
+        parts = _parts_of(expression.outermost(recipe, reader, name), size, reader, name)
+        raw = _Joined(parts, size, reader, name, keys) if parts else _Stream(recipe, size, reader, name, keys)
     return cast(BinaryIO, io.BufferedReader(raw, _BUFFER))
 
 
@@ -115,6 +121,61 @@ class _Pieces(_Seekable):
         return memoryview(self._data)[self._at - start : self._at - start + wanted]
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    recipe: Recipe
+    length: int
+    is_base64: bool = False
+
+
+def _parts_of(node: Recipe, size: int, reader: ChunkReader, name: str) -> list[_Part]:
+    """Return what an expression joins, if each part tells its length; else nothing."""
+    found: list[_Part] = []
+    for part in expression.parts(node) if node[0] == expression.CONCAT else ():
+        inner = expression.inside_base64(part, name)
+        if is_list(part):
+            found.append(_Part(part, _length(part, reader, name)))
+        elif part[0] == expression.LITERAL:
+            found.append(_Part(part, len(expression.literal(part, name))))
+        elif inner is not None and is_list(inner):
+            found.append(_Part(part, (_length(inner, reader, name) + 2) // 3 * 4, is_base64=True))
+        else:
+            return []
+    return found if sum(part.length for part in found) == size else []
+
+
+def _length(recipe: Recipe, reader: ChunkReader, name: str) -> int:
+    return sum(piece.length for piece in pieces(recipe, reader, name))
+
+
+class _Joined(_Seekable):
+    """Several parts. It remembers where each begins, and holds the one being read open."""
+
+    def __init__(self, parts: list[_Part], size: int, reader: ChunkReader, name: str, keys: Keys) -> None:
+        super().__init__(size)
+        self._parts, self._reader, self._name, self._keys = parts, reader, name, keys
+        self._ends = array("Q", accumulate(part.length for part in parts))
+        self._number = -1
+        self._file: io.RawIOBase = io.RawIOBase()
+
+    def _some(self, wanted: int) -> bytes | memoryview:
+        number = bisect_right(self._ends, self._at)
+        start = self._ends[number - 1] if number else 0
+        if number != self._number:
+            self._number, self._file = number, self._opened(self._parts[number])
+        self._file.seek(self._at - start)
+        data = bytearray(min(wanted, self._ends[number] - self._at))
+        read = self._file.readinto(data)
+        if not read:
+            raise Unsupported(self._name, "has a recipe whose lengths do not fit the file")
+        return memoryview(data)[:read]
+
+    def _opened(self, part: _Part) -> _Seekable:
+        if is_list(part.recipe):
+            return _Pieces(part.recipe, part.length, self._reader, self._name)
+        return _Stream(encoding.encode(part.recipe), part.length, self._reader, self._name, self._keys)
+
+
 class _Stream(_Seekable):
     """Any other expression."""
 
@@ -143,7 +204,7 @@ def plaintext(recipe: bytes, reader: ChunkReader, name: str) -> tuple[bytes, int
     """Return the recipe and the length of the one stream that a container hides, without its key: it is stored plain.
 
     That is so for encrypted chat backups and compressed files. None for what is no container, for one of many members,
-    and for one whose content is itself made of parts (a dump with photos in it is read as a file).
+    and for one whose content is made of parts that are not plain (a dump with photos in it is read as a file).
 
     Raises:
         Unsupported, Damaged: as `expression.leaves`.
@@ -151,7 +212,8 @@ def plaintext(recipe: bytes, reader: ChunkReader, name: str) -> tuple[bytes, int
     found = expression.innermost(recipe, reader, name)
     if found is None:
         return None
-    return encoding.encode(found), sum(piece.length for piece in pieces(found, reader, name))
+    recipe = encoding.encode(found)
+    return recipe, sum(piece.length for piece in expression.all_pieces(recipe, reader, name))
 
 
 assert PIECE.size == _ID + 8

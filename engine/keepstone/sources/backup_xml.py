@@ -2,7 +2,8 @@
 
 The parser is fed blocks and its handlers fill a queue, emptied after each block. Where the parser stops, a new one
 goes on at the next record that begins behind that place, so one bad byte costs one record. There is no DTD and no
-entity; nesting, a tag's length and a record's size are bounded, and files in parts are hashed, never held.
+entity; nesting, a tag's length and a record's size are bounded. Files in parts are taken out of the bytes before
+(`xml_files`), hashed and never held; only in UTF-16, which no phone writes, do they come through the parser.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import BinaryIO, Final
 from xml.parsers import expat
 
 from keepstone.sources.reading import UnreadableSource
-from keepstone.sources.references import Mended
+from keepstone.sources.references import Mended, encoding_of
 from keepstone.sources.telephony_rows import Attributes, Part, Record
+from keepstone.sources.xml_files import BLOCK, Extractor
 
-BLOCK: Final = 64 * 1024
 MAX_TAG: Final = 32 * 1024 * 1024
 """Bytes of one tag with its attributes; a longer value is cut."""
 MAX_DEPTH: Final = 32
@@ -52,6 +53,7 @@ class Records:
         """Values that were cut."""
         self.bad_files = 0
         self._file = file
+        self._extractor = Extractor()
         self._on_file = on_file
         self._queue: deque[tuple[str, Attributes] | Record] = deque()
         self._mms: Record | None = None
@@ -71,8 +73,9 @@ class Records:
         held: list[bytes] = []
         size = unmoved = 0
         block = head
+        in_utf8 = not encoding_of(head).startswith("utf-16")
         while self.damages <= MAX_DAMAGES:
-            data = mended.feed(block, not block)
+            data = mended.feed(self._extractor.feed(block, not block) if in_utf8 else block, not block)
             if unmoved + size + len(data) > MAX_TAG:
                 data = self._shorten(data, unmoved)
             held.append(data)
@@ -194,6 +197,11 @@ class Records:
         part.binary = True
         if self._cut:
             return  # Half of a file is none: it keeps its place and has no hash.
+        if data.startswith("@"):
+            found = self._extractor.files.pop(int(data[1:]) if data[1:].isdecimal() and len(data) < 18 else -1, None)
+            part.sha256, part.size = (found.sha256, found.size) if found else (b"", -1)
+            self.bad_files += not part.sha256
+            return
         try:
             content = binascii.a2b_base64(data.encode())
         except (binascii.Error, ValueError):

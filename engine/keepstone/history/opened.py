@@ -38,14 +38,24 @@ def open_recipe(recipe: bytes, size: int, reader: ChunkReader, name: str, keys: 
         Unsupported: the recipe is of a newer version, or does not give `size` bytes. Reading raises it too, and
             `Damaged` and `ContainerKeyMissing` as `expression.read` does.
     """
+    return opener(recipe, size, reader, name, keys)()
+
+
+def opener(recipe: bytes, size: int, reader: ChunkReader, name: str, keys: Keys) -> Callable[[], BinaryIO]:
+    """Return what opens a file of any recipe, again and again; what it is made of is looked at once."""
     if not recipe:
-        return io.BytesIO()
+        return io.BytesIO
     decoded = decode(recipe, name)
     if is_list(decoded):
-        raw: _Seekable = _Pieces(decoded, size, reader, name)
-    else:
-        parts = _parts_of(expression.outermost(recipe, reader, name), size, reader, name)
-        raw = _Joined(parts, size, reader, name, keys) if parts else _Stream(recipe, size, reader, name, keys)
+        return lambda: _buffered(_Pieces(decoded, size, reader, name))
+    parts = _parts_of(expression.outermost(recipe, reader, name), size, reader, name)
+    if parts:
+        ends = array("Q", accumulate(part.length for part in parts))
+        return lambda: _buffered(_Joined(parts, ends, size, reader, name, keys))
+    return lambda: _buffered(_Stream(recipe, size, reader, name, keys))
+
+
+def _buffered(raw: _Seekable) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(raw, _BUFFER))
 
 
@@ -149,12 +159,13 @@ def _length(recipe: Recipe, reader: ChunkReader, name: str) -> int:
 
 
 class _Joined(_Seekable):
-    """Several parts. It remembers where each begins, and holds the one being read open."""
+    """Several parts, each with where it ends. The one being read is held open."""
 
-    def __init__(self, parts: list[_Part], size: int, reader: ChunkReader, name: str, keys: Keys) -> None:
+    def __init__(
+        self, parts: list[_Part], ends: array[int], size: int, reader: ChunkReader, name: str, keys: Keys
+    ) -> None:
         super().__init__(size)
-        self._parts, self._reader, self._name, self._keys = parts, reader, name, keys
-        self._ends = array("Q", accumulate(part.length for part in parts))
+        self._parts, self._ends, self._reader, self._name, self._keys = parts, ends, reader, name, keys
         self._number = -1
         self._file: io.RawIOBase = io.RawIOBase()
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from keepstone.containers import Keys
 from keepstone.errors import PathNotFound
 from keepstone.history import tree
-from keepstone.history.opened import open_recipe, plaintext
+from keepstone.history.opened import opener, plaintext
 from keepstone.repo.repository import Repository
 from keepstone.sources.folders import MAX_NAMES
 
@@ -48,6 +48,7 @@ class SnapshotFolder:
         self._repository, self._keys, self._name, self._recipe = repository, keys, name, recipe
         self._files: dict[str, _File | None] = {}
         self._listed: list[str] | None = None
+        self._opener: tuple[_File, Callable[[], BinaryIO]] | None = None
         self.scratch = scratch or tempfile.gettempdir()
 
     def names(self) -> Sequence[str]:
@@ -90,7 +91,11 @@ class SnapshotFolder:
 
     def open(self, name: str) -> BinaryIO:
         file = self._found(name)
-        return open_recipe(file.recipe, file.size, self._repository, self._name, self._keys)
+        if self._opener is None or self._opener[0] != file:
+            # Whoever opens a large file again, for each photo in it, opens it very often.
+            found = opener(file.recipe, file.size, self._repository, self._name, self._keys)
+            self._opener = file, found
+        return self._opener[1]()
 
     def _found(self, name: str) -> _File:
         found = self._stored(name)

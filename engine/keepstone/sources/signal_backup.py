@@ -295,9 +295,12 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
     at, end = 0, len(data)
     while at < end:
         # Most numbers are one byte: a call for each would take as long as all the rest.
-        tag, at = (data[at], at + 1) if data[at] < 0x80 else varint(data, at)
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = varint(data, at - 1)
         if tag & 7 in _VARYING:
-            size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else varint(data, at)
+            size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else _long(data, at, end)
         else:
             size = _FIXED.get(tag & 7, end + 1)
         field = fields.get(tag >> 3)
@@ -308,7 +311,13 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
             value, at = data[at : at + size], at + size
         if field is None:
             continue
-        plain = _plain(field, value, depth)
+        kind = field.kind
+        if kind == "u" and value.__class__ is int:
+            plain: object = str(value)
+        elif kind == "s" and value.__class__ is bytes:
+            plain = str(value, "utf-8", "replace")
+        else:
+            plain = _plain(field, value, depth)
         if field.repeated:
             entry = found.setdefault(field.name, [])
             if isinstance(entry, list):
@@ -316,6 +325,15 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
         else:
             found[field.name] = plain
     return found
+
+
+def _long(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the number at an offset, and the offset after it: mostly a time, which has six bytes."""
+    if at + 6 <= end:
+        a, b, c, d, e, f = data[at : at + 6]
+        if f < 128 <= min(a, b, c, d, e):
+            return a & 127 | (b & 127) << 7 | (c & 127) << 14 | (d & 127) << 21 | (e & 127) << 28 | f << 35, at + 6
+    return varint(data, at)
 
 
 def _plain(field: _Field, value: int | bytes, depth: int) -> object:

@@ -42,6 +42,16 @@ _CREATE = re.compile(r'CREATE TABLE (?:IF NOT EXISTS )?["`\']?(\w{1,64})["`\']?\
 _STRING, _INTEGER, _DOUBLE, _BYTES, _NULL = 0x0A, 0x10, 0x19, 0x22, 0x28
 """The tags of a value, each with its type."""
 _PARAMETER: Final = 0x12
+_MINUS_ONE: Final = b"\xff" * 9 + b"\x01"
+_NEVER_ASKED: Final = frozenset(
+    ("date_received", "date_server", "from_device_id", "recipient_device_id", "address_device_id", "ct_l",
+     "exp", "m_type", "m_size", "st", "tr_id", "subscription_id", "receipt_timestamp", "mismatched_identities",
+     "network_failures", "notified", "notified_timestamp", "unidentified", "reactions_unread",
+     "reactions_last_seen", "server_guid", "export_state", "exported", "quote_body", "quote_missing",
+     "quote_mentions", "quote_type", "expire_started", "mentions_self", "remote_key", "remote_digest",
+     "blur_hash", "transform_properties", "data_random", "remote_incremental_digest")
+)  # fmt: skip
+"""Columns that most rows have and nothing here asks for."""
 
 
 def looks_like_records(head: bytes) -> bool:
@@ -139,6 +149,15 @@ def _row_of_file(frame: bytes) -> int:
     return row if isinstance(row, int) and row < 1 << 63 else 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """How a row of a statement is added: how many values it has, and which of them are not wanted."""
+
+    sql: str
+    count: int
+    unwanted: frozenset[int]
+
+
 class Spool:
     """Takes frames and fills a private database with the rows that tell of messages."""
 
@@ -146,7 +165,7 @@ class Spool:
         self.found = Found()
         self._connection = connection
         self._names = sqlite3.connect(":memory:", isolation_level=None)
-        self._statements: dict[bytes, tuple[str, int] | None] = {}
+        self._statements: dict[bytes, _Target | None] = {}
         self._waiting: dict[str, list[list[Value]]] = {}
 
     def fill(self, file: BinaryIO) -> None:
@@ -189,7 +208,7 @@ class Spool:
                 self._statements[statement] = self._insert(statement)
             target = self._statements.get(statement)
             if target is not None:
-                self._add(target, values(frame, at + size))
+                self._add(target, values(frame, at + size, target.unwanted))
             return
         for number, value in protobuf_fields(frame):
             if number == _END:
@@ -202,13 +221,16 @@ class Spool:
         if isinstance(key, bytes) and isinstance(value, bytes) and len(self.found.said) < 1000:
             self.found.said[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
 
-    def _insert(self, statement: bytes) -> tuple[str, int] | None:
+    def _insert(self, statement: bytes) -> _Target | None:
         """Return how a row of a statement is added and how many values it has; None for what is not wanted."""
         if found := _INSERT.match(statement):
             table = found[1].decode()
             columns = self.found.columns.get(table)
             marks = ", ".join("?" * len(columns)) if columns else ""
-            return (f'INSERT INTO "{table}" VALUES ({marks})', len(columns)) if columns else None
+            if not columns:
+                return None
+            unwanted = frozenset(place for place, name in enumerate(columns) if name in _NEVER_ASKED)
+            return _Target(f'INSERT INTO "{table}" VALUES ({marks})', len(columns), unwanted)
         said = statement.decode("utf-8", "replace")
         made = _CREATE.match(said)
         if made is not None and made[1] in TABLES and made[1] not in self.found.columns:
@@ -226,21 +248,20 @@ class Spool:
         self._connection.execute(f'CREATE TABLE "{table}" ({quoted})')
         self.found.columns[table] = columns
 
-    def _add(self, target: tuple[str, int], row: list[Value]) -> None:
-        sql, count = target
-        if len(row) != count:
+    def _add(self, target: _Target, row: list[Value]) -> None:
+        if len(row) != target.count:
             raise Broken("a row does not fit its table")
-        rows = self._waiting.setdefault(sql, [])
+        rows = self._waiting.setdefault(target.sql, [])
         rows.append(row)
         if len(rows) >= _BATCH:
-            self._flush(sql)
+            self._flush(target.sql)
 
     def _flush(self, sql: str) -> None:
         self._connection.executemany(sql, self._waiting.pop(sql))
 
 
-def values(frame: bytes, at: int) -> list[Value]:
-    """Return the values of a statement, from an offset of its frame on."""
+def values(frame: bytes, at: int, unwanted: frozenset[int] = frozenset()) -> list[Value]:
+    """Return the values of a statement, from an offset of its frame on; those in some places are not looked at."""
     found: list[Value] = []
     end = len(frame)
     while at < end:
@@ -251,10 +272,16 @@ def values(frame: bytes, at: int) -> list[Value]:
         if stop > end or not size:
             raise Broken("a value ends too soon")
         kind = frame[at]
-        if kind == _NULL:
+        if kind == _NULL or len(found) in unwanted:
             found.append(None)
         elif kind == _INTEGER:
-            found.append(frame[at + 1] if size == 2 else _signed(varint(frame, at + 1)[0]))
+            if size == 2:
+                found.append(frame[at + 1])
+            elif size == 7:  # A time.
+                a, b, c, d, e, f = frame[at + 1 : stop]
+                found.append(a & 127 | (b & 127) << 7 | (c & 127) << 14 | (d & 127) << 21 | (e & 127) << 28 | f << 35)
+            else:
+                found.append(-1 if frame[at + 1 : stop] == _MINUS_ONE else _signed(varint(frame, at + 1)[0]))
         elif kind in (_STRING, _BYTES):
             start = at + 2 if frame[at + 1] < 0x80 else varint(frame, at + 1)[1]
             data = frame[start:stop]

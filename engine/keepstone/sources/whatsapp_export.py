@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, BinaryIO, Literal
 
 from keepstone.messages.identity import identity
@@ -40,6 +41,17 @@ _TRIM = dict.fromkeys(map(ord, _MARKS))
 _LOCATION = "https://maps.google.com/?q="
 _REMEMBERED = 4096
 """Different times whose messages are told apart; clocks that go back never go so far."""
+
+
+_SHORT = 256
+"""Characters of a text that is remembered as it is, and not by a hash."""
+_ORDERS: dict[Order, tuple[int, int, int]] = {"ymd": (0, 1, 2), "dmy": (2, 1, 0), "mdy": (2, 0, 1)}
+
+
+@lru_cache(maxsize=64)
+def _half(said: str) -> str:
+    """Return a half of the day without dots and spaces."""
+    return re.sub(r"[.\s\u00a0\u2009\u202f]", "", said).casefold()
 
 
 def _folded(said: str) -> str:
@@ -214,8 +226,10 @@ class _Export:
         self.here = name.rpartition("/")[0]
         self.precision = 60000 if shape[5] else 1000
         self.undated = 0
-        self._authors: set[str] = set()
-        self._times: OrderedDict[int, tuple[list[int], dict[bytes, int]]] = OrderedDict()
+        self._plain: dict[str, str] = {}
+        """Authors met, and their names without marks."""
+        self._last_day: tuple[tuple[str, str, str], int | None] = ("", "", ""), None
+        self._times: OrderedDict[int, tuple[list[int], dict[tuple[str, str | bytes], int]]] = OrderedDict()
 
     def message(self, header: re.Match[str], said: str) -> Message:
         time = self._time(header)
@@ -233,43 +247,53 @@ class _Export:
         )  # fmt: skip
 
     def _time(self, header: re.Match[str]) -> int:
-        fields = [int(header[at]) for at in (2, 4, 5)]
-        year, month, day = (fields[at] for at in {"ymd": (0, 1, 2), "dmy": (2, 1, 0), "mdy": (2, 0, 1)}[self.order])
-        year += 2000 if year < 100 else -543 if year > 2400 else 0
-        hour = int(header[8])
-        half = re.sub(r"[.\s\u00a0\u2009\u202f]", "", header[7] or header[12] or "").casefold()
-        if half in words.AFTERNOON and hour < 12:
-            hour += 12
-        elif half in words.MORNING and hour == 12:
-            hour = 0
-        try:
-            when = datetime(year, month, day, hour, int(header[10]), int(header[11] or 0), tzinfo=UTC)
-        except ValueError:
+        day = self._day(header[2], header[4], header[5])
+        hour, minute, second = int(header[8]), int(header[10]), int(header[11] or 0)
+        if half := header[7] or header[12]:
+            half = _half(half)
+            if half in words.AFTERNOON and hour < 12:
+                hour += 12
+            elif half in words.MORNING and hour == 12:
+                hour = 0
+        if day is None or hour > 23 or minute > 59 or second > 59:
             self.undated += 1
             return 0
-        return int(when.timestamp()) * 1000
+        return day + ((hour * 60 + minute) * 60 + second) * 1000
+
+    def _day(self, one: str, two: str, three: str) -> int | None:
+        """Return when a day begins; None if there is no such day. Many messages are of the day before."""
+        if self._last_day[0] != (one, two, three):
+            fields = int(one), int(two), int(three)
+            year, month, day = (fields[at] for at in _ORDERS[self.order])
+            year += 2000 if year < 100 else -543 if year > 2400 else 0
+            try:
+                when: int | None = int(datetime(year, month, day, tzinfo=UTC).timestamp()) * 1000
+            except ValueError:
+                when = None
+            self._last_day = (one, two, three), when
+        return self._last_day[1]
 
     def _author(self, said: str) -> tuple[str, str]:
         """Return the author and the text; a notice has no author. A line's end belongs to the text."""
         first = said.partition("\n")[0]
         author, found, _ = first.partition(": ")
+        if found and (plain := self._plain.get(author)) is not None:
+            return plain, said[len(author) + 2 :]
         if found and not _unfinished(author):
-            self._remember(author)
-            return author.translate(_TRIM).lstrip("~\u00a0\u202f ") or author, said[len(author) + 2 :]
+            plain = author.translate(_TRIM).lstrip("~\u00a0\u202f ") or author
+            if len(self._plain) < _REMEMBERED:
+                self._plain[author] = plain
+            return plain, said[len(author) + 2 :]
         author, found, rest = first.partition(":")
-        if found and author in self._authors and not rest.strip():  # An empty text whose space was trimmed.
+        if found and author in self._plain and not rest.strip():  # An empty text whose space was trimmed.
             return author.translate(_TRIM), said[len(author) + 1 :]
         return "", said
-
-    def _remember(self, author: str) -> None:
-        if len(self._authors) < _REMEMBERED:
-            self._authors.add(author)
 
     def _content(self, body: str, author: str) -> tuple[MessageKind, str, tuple[Attachment, ...], dict[str, Any]]:
         extra: dict[str, Any] = {}
         if not author:
             return "event", body, (), extra
-        if (found := self._file(body)) is not None:
+        if ("(" in body or "<" in body) and (found := self._file(body)) is not None:
             name, text = found
             return _kind_of(name), text, (self._attachment(name),), extra
         if len(body) < 200:
@@ -282,8 +306,8 @@ class _Export:
                 return "deleted", body, (), extra
             if _LOCATION in body:
                 return "location", body, (), extra
-        for said in _EDITED:
-            if body.endswith(said):
+        if body.endswith(_EDITED):
+            for said in filter(body.endswith, _EDITED):
                 extra["edited"] = said
                 return "text", body[: -len(said)].rstrip(_MARKS).removesuffix(" "), (), extra
         return "text", body, (), extra
@@ -313,7 +337,7 @@ class _Export:
             self._times.popitem(last=False)
         number = counts[0]
         counts[0] += 1
-        key = identity("same", author, body)
+        key = (author, body if len(body) < _SHORT else identity("same", body))
         repeat = same.get(key, 0)
         same[key] = repeat + 1
         return number, repeat

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, cast
 
 from keepstone.sources.windows import Run, Window
 
-BLOCK: Final = 256 * 1024
+BLOCK: Final = 64 * 1024
 MAX_HELD: Final = 32 * 1024 * 1024
 """Bytes of a tag that are looked through for a file; in a longer one none is found."""
 

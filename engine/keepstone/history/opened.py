@@ -1,8 +1,8 @@
 """A stored file to read from, anywhere in it, and what is inside a container without making the container again.
 
-A piece list is read at any offset, chunk by chunk. So is what joins lists and base64 of lists, as a dump of messages
-with photos does: each part is found by its length. Another expression is a stream that is made from its start; reading
-on is cheap, going back begins again.
+A piece list is read at any offset, chunk by chunk. Where an expression joins parts, as a dump of messages with photos
+or an archive does, each part is found by its length. A part that is compressed, or a whole file that is, is a stream
+that is made from its start; reading on is cheap, going back begins it again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import BinaryIO, cast
@@ -48,10 +47,10 @@ def opener(recipe: bytes, size: int, reader: ChunkReader, name: str, keys: Keys)
     decoded = decode(recipe, name)
     if is_list(decoded):
         return lambda: _buffered(_Pieces(decoded, size, reader, name))
-    parts = _parts_of(expression.outermost(recipe, reader, name), size, reader, name)
-    if parts:
-        ends = array("Q", accumulate(part.length for part in parts))
-        return lambda: _buffered(_Joined(parts, ends, size, reader, name, keys))
+    outermost = expression.outermost(recipe, reader, name)
+    if outermost[0] == expression.CONCAT:
+        layout = _Layout(expression.parts(outermost), size, reader, name)
+        return lambda: _buffered(_Joined(layout, size, reader, name, keys))
     return lambda: _buffered(_Stream(recipe, size, reader, name, keys))
 
 
@@ -131,60 +130,132 @@ class _Pieces(_Seekable):
         return memoryview(self._data)[self._at - start : self._at - start + wanted]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    recipe: Recipe
-    length: int
-    is_base64: bool = False
+class _Layout:
+    """Where the parts that an expression joins begin and end, as far as it is known.
+
+    Lists, and base64 of lists, tell their length. That of what is compressed is known once it was read; but what
+    stands behind the last of these, as the directory of an archive does, is found from the end.
+    """
+
+    def __init__(self, parts: list[Recipe], size: int, reader: ChunkReader, name: str) -> None:
+        self.parts, self._name = parts, name
+        self._lengths = [_length(part, reader, name) for part in parts]
+        self._ends = array("Q")
+        self._tail = next((at + 1 for at in reversed(range(len(parts))) if self._lengths[at] < 0), 0)
+        """The first of the parts that are found from the end."""
+        self._tail_start = size - sum(self._lengths[self._tail :])
+        self._tail_ends = array("Q", accumulate(self._lengths[self._tail :], initial=max(self._tail_start, 0)))[1:]
+        if self._tail_start < 0 or (self._tail == 0 and self._tail_start):
+            raise self.unfit()
+        self._extend()
+
+    def unfit(self) -> Unsupported:
+        return Unsupported(self._name, "has a recipe whose lengths do not fit the file")
+
+    def find(self, at: int) -> tuple[int, int, int] | None:
+        """Return the number, start and end of the part at an offset; None if it is beyond what is known."""
+        if at >= self._tail_start:
+            number = bisect_right(self._tail_ends, at)
+            start = self._tail_ends[number - 1] if number else self._tail_start
+            return self._tail + number, start, self._tail_ends[number]
+        number = bisect_right(self._ends, at)
+        if number == len(self._ends):
+            return None
+        return number, self._ends[number - 1] if number else 0, self._ends[number]
+
+    @property
+    def next(self) -> tuple[int, int]:
+        """The number and the start of the first part whose end is not known."""
+        return len(self._ends), self._ends[-1] if self._ends else 0
+
+    def learn(self, length: int) -> None:
+        """Note the length of that part."""
+        number, start = self.next
+        self._ends.append(start + length)
+        self._lengths[number] = length
+        self._extend()
+
+    def _extend(self) -> None:
+        number, start = self.next
+        while number < self._tail:
+            length = self._lengths[number]
+            if length < 0 and number == self._tail - 1:
+                length = self._tail_start - start
+            if length < 0:
+                break
+            self._ends.append(start + length)
+            number, start = self.next
+        if start > self._tail_start or (number == self._tail and start != self._tail_start):
+            raise self.unfit()
 
 
-def _parts_of(node: Recipe, size: int, reader: ChunkReader, name: str) -> list[_Part]:
-    """Return what an expression joins, if each part tells its length; else nothing."""
-    found: list[_Part] = []
-    for part in expression.parts(node) if node[0] == expression.CONCAT else ():
-        inner = expression.inside_base64(part, name)
-        if is_list(part):
-            found.append(_Part(part, _length(part, reader, name)))
-        elif part[0] == expression.LITERAL:
-            found.append(_Part(part, len(expression.literal(part, name))))
-        elif inner is not None and is_list(inner):
-            found.append(_Part(part, (_length(inner, reader, name) + 2) // 3 * 4, is_base64=True))
-        else:
-            return []
-    return found if sum(part.length for part in found) == size else []
-
-
-def _length(recipe: Recipe, reader: ChunkReader, name: str) -> int:
-    return sum(piece.length for piece in pieces(recipe, reader, name))
+def _length(part: Recipe, reader: ChunkReader, name: str) -> int:
+    """Return the length of what a part stands for; -1 if only reading it tells."""
+    if part[0] == expression.LITERAL:
+        return len(expression.literal(part, name))
+    inner = part if is_list(part) else expression.inside_base64(part, name)
+    if inner is None or not is_list(inner):
+        return -1
+    size = sum(piece.length for piece in pieces(inner, reader, name))
+    return size if inner is part else (size + 2) // 3 * 4
 
 
 class _Joined(_Seekable):
-    """Several parts, each with where it ends. The one being read is held open."""
+    """Several parts. The one being read is held open."""
 
-    def __init__(
-        self, parts: list[_Part], ends: array[int], size: int, reader: ChunkReader, name: str, keys: Keys
-    ) -> None:
+    def __init__(self, layout: _Layout, size: int, reader: ChunkReader, name: str, keys: Keys) -> None:
         super().__init__(size)
-        self._parts, self._ends, self._reader, self._name, self._keys = parts, ends, reader, name, keys
+        self._layout, self._reader, self._name, self._keys = layout, reader, name, keys
         self._number = -1
-        self._file: io.RawIOBase = io.RawIOBase()
+        self._part: _Seekable | _Unmeasured = _Unmeasured(lambda: iter(()))
 
     def _some(self, wanted: int) -> bytes | memoryview:
-        number = bisect_right(self._ends, self._at)
-        start = self._ends[number - 1] if number else 0
-        if number != self._number:
-            self._number, self._file = number, self._opened(self._parts[number])
-        self._file.seek(self._at - start)
-        data = bytearray(min(wanted, self._ends[number] - self._at))
-        read = self._file.readinto(data)
+        while (found := self._layout.find(self._at)) is None:
+            number, start = self._layout.next
+            if self._number != number or not isinstance(self._part, _Unmeasured):
+                recipe = encoding.encode(self._layout.parts[number])
+                self._number = number
+                self._part = _Unmeasured(partial(expression.read, recipe, self._reader, self._name, self._keys))
+            data = self._part.at(self._at - start)
+            if data:
+                return data[:wanted]
+            self._layout.learn(self._part.length)
+        number, start, end = found
+        if self._number != number or isinstance(self._part, _Unmeasured):
+            self._number, self._part = number, self._opened(self._layout.parts[number], end - start)
+        self._part.seek(self._at - start)
+        buffer = bytearray(min(wanted, end - self._at))
+        read = self._part.readinto(buffer)
         if not read:
-            raise Unsupported(self._name, "has a recipe whose lengths do not fit the file")
-        return memoryview(data)[:read]
+            raise self._layout.unfit()
+        return memoryview(buffer)[:read]
 
-    def _opened(self, part: _Part) -> _Seekable:
-        if is_list(part.recipe):
-            return _Pieces(part.recipe, part.length, self._reader, self._name)
-        return _Stream(encoding.encode(part.recipe), part.length, self._reader, self._name, self._keys)
+    def _opened(self, part: Recipe, length: int) -> _Seekable:
+        if is_list(part):
+            return _Pieces(part, length, self._reader, self._name)
+        return _Stream(encoding.encode(part), length, self._reader, self._name, self._keys)
+
+
+class _Unmeasured:
+    """A stream whose length nobody knows yet."""
+
+    def __init__(self, again: Callable[[], Iterator[bytes]]) -> None:
+        self._again, self._bytes = again, again()
+        self.length = 0
+        """How much of it was gone through."""
+        self._data = b""
+
+    def at(self, offset: int) -> memoryview:
+        """Return some of what stands from an offset on; nothing at its end."""
+        if offset < self.length:
+            self._bytes, self.length, self._data = self._again(), 0, b""
+        while self.length + len(self._data) <= offset:
+            self.length += len(self._data)
+            found = next(self._bytes, None)
+            self._data = b"" if found is None else found
+            if found is None:
+                return memoryview(b"")
+        return memoryview(self._data)[offset - self.length :]
 
 
 class _Stream(_Seekable):

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal
 from keepstone.messages.identity import identity
 from keepstone.messages.model import Attachment, Conversation, Direction, Item, Loss, Message, MessageKind
 from keepstone.sources import whatsapp_words as words
+from keepstone.sources.exports import hashed
 from keepstone.sources.reading import MAX_TEXT, Folder, Options, UnreadableSource
 from keepstone.sources.whatsapp import fitting
 
@@ -120,6 +121,10 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
+    return hashed(_read(name, folder, options), name, folder, open_attachment)
+
+
+def _read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     with closing(folder.open(name)) as file:
         shape, order = _shape(file, options)
         file.seek(0)

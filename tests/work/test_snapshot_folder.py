@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from containers import writers
 from keepstone.containers import Keys
 from keepstone.history import tree
-from keepstone.sources.folders import ZipFolder
+from keepstone.sources.folders import ZipFolder, _Member
 from keepstone.sources.reading import open_database
 from keepstone.work.snapshot_folder import SnapshotFolder
 from support import Place, noise, report, words
@@ -87,6 +87,10 @@ def test_parts_of_an_archive_are_not_made_again_and_again(stored: tuple[Snapshot
     folder, _ = stored
     archive = ZipFolder(folder.open("many.zip"), "many.zip")
     names = list(archive.names())
+    with archive.open("7.txt") as file:
+        assert not isinstance(file, _Member), "it is read as it is kept, and compressed for nobody"
+        assert file.seek(300_000) == 300_000
+        assert file.read(100) == words(7, 350_000)[300_000:300_100]
     for name in [*names, *reversed(names)]:
         with archive.open(name) as file:
             assert file.read() == words(int(name[0]), 50_000 * int(name[0]))

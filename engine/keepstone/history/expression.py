@@ -128,6 +128,11 @@ def literal(node: Recipe, name: str) -> bytes:
     return _literal(node, name)
 
 
+def inside_deflate(node: Recipe, name: str) -> Recipe | None:
+    """Return what is inside a deflate stream; None for any other node. Errors as `read`."""
+    return _transform(node, name)[1] if node[0] in (DEFLATE, DEFLATE_SECTIONS) else None
+
+
 def inside_base64(node: Recipe, name: str) -> Recipe | None:
     """Return what is inside base64 without lines; None for any other node. Errors as `read`."""
     if node[0] != BASE64:

@@ -147,6 +147,8 @@ class _Layout:
         self._tail_ends = array("Q", accumulate(self._lengths[self._tail :], initial=max(self._tail_start, 0)))[1:]
         if self._tail_start < 0 or (self._tail == 0 and self._tail_start):
             raise self.unfit()
+        self.inner: dict[int, Callable[[], BinaryIO]] = {}
+        """What opens the content of parts that were opened without their compression."""
         self._extend()
 
     def unfit(self) -> Unsupported:
@@ -229,6 +231,26 @@ class _Joined(_Seekable):
         if not read:
             raise self._layout.unfit()
         return memoryview(buffer)[:read]
+
+    def inside(self, at: int, size: int) -> BinaryIO | None:
+        """Return what is compressed in the stream that begins at an offset, and has a size; None if none begins there.
+
+        Nothing is compressed for it, and it is read at any offset.
+        """
+        known = self._layout.find(at)
+        number, start = known[:2] if known else self._layout.next
+        if start != at:
+            return None
+        if number not in self._layout.inner:
+            inner = expression.inside_deflate(self._layout.parts[number], self._name)
+            if inner is None:
+                return None
+            recipe = encoding.encode(inner)
+            try:
+                self._layout.inner[number] = opener(recipe, size, self._reader, self._name, self._keys)
+            except Unsupported:
+                return None  # It is of another size.
+        return self._layout.inner[number]()
 
     def _opened(self, part: Recipe, length: int) -> _Seekable:
         if is_list(part):

@@ -9,6 +9,7 @@ entity; nesting, a tag's length and a record's size are bounded. Files in parts 
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ class Records:
         self._rest = b""
 
     def __iter__(self) -> Iterator[tuple[str, Attributes] | Record]:
-        head = self._file.read(BLOCK)
+        head = _without_space(self._file.read(BLOCK))
         mended = Mended(head)
         queue = self._queue
         held: list[bytes] = []
@@ -217,6 +218,13 @@ class Records:
         if name == "mms" and self._mms is not None:
             self._queue.append(self._mms)
             self._mms = None
+
+
+def _without_space(head: bytes) -> bytes:
+    """Return a file's beginning without what must not stand before a declaration, and what some editor put there."""
+    mark = codecs.BOM_UTF8 if head.startswith(codecs.BOM_UTF8) else b""
+    rest = head[len(mark) :].lstrip(b" \t\r\n")
+    return mark + rest if rest.startswith(b"<?") else head
 
 
 def _refuse(*_: object) -> None:

@@ -112,13 +112,14 @@ flag, a number of 32 (`v`) or 64 bits (`u`), an enumeration, or another message.
 
 
 class _Field:
-    __slots__ = ("kind", "name", "names", "repeated")
+    __slots__ = ("kind", "name", "names", "nested", "repeated")
 
     def __init__(self, name: str, kind: str) -> None:
         self.repeated = name.endswith("*")
         self.name = name.rstrip("*")
         self.kind = "e" if "|" in kind else kind
         self.names = tuple(kind.split("|"))
+        self.nested = len(kind) > 1 and self.kind != "e"
 
 
 def _compiled(schema: str) -> dict[str, dict[int, _Field]]:
@@ -314,8 +315,10 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
         kind = field.kind
         if kind == "u" and value.__class__ is int:
             plain: object = str(value)
-        elif kind == "s" and value.__class__ is bytes:
-            plain = str(value, "utf-8", "replace")
+        elif value.__class__ is int:
+            plain = _plain(field, value, depth)
+        elif field.nested:
+            plain = decode(value, kind, depth + 1) if value else Record()  # type: ignore[arg-type]  # bytes
         else:
             plain = _plain(field, value, depth)
         if field.repeated:

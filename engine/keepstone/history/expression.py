@@ -84,9 +84,10 @@ def all_pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]
 
 
 def innermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe | None:
-    """Return the piece list inside all transforms of an expression that has one transform at each level, else None.
+    """Return what is inside all transforms of an expression that has one transform at each level, else None.
 
-    A text with one photo in base64 and an archive of one file have one transform as well; they are no such streams.
+    That is a piece list, or several joined, where parts of the stream are kept apart. A text with one photo in base64
+    and an archive of one file have one transform as well; they are no such streams.
 
     Raises:
         Unsupported: it uses an expression that this version does not know.
@@ -100,6 +101,8 @@ def innermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe | None:
         if value[0] == CONCAT:
             parts = _parts(value, name)
             transforms = [part for part in parts if not is_list(part) and part[0] != LITERAL]
+            if within and not transforms:
+                return value
             if len(transforms) != 1 or (parts[0][0] == LITERAL and _literal(parts[0], name).startswith(b"PK")):
                 return None
             (value,) = transforms
@@ -118,6 +121,24 @@ def outermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe:
 def parts(node: Recipe) -> list[Recipe]:
     """Return what a `CONCAT` joins. Errors as `read`."""
     return _parts(node, "A recipe")
+
+
+def literal(node: Recipe, name: str) -> bytes:
+    """Return what a `LITERAL` stands for. Errors as `read`."""
+    return _literal(node, name)
+
+
+def inside_deflate(node: Recipe, name: str) -> Recipe | None:
+    """Return what is inside a deflate stream; None for any other node. Errors as `read`."""
+    return _transform(node, name)[1] if node[0] in (DEFLATE, DEFLATE_SECTIONS) else None
+
+
+def inside_base64(node: Recipe, name: str) -> Recipe | None:
+    """Return what is inside base64 without lines; None for any other node. Errors as `read`."""
+    if node[0] != BASE64:
+        return None
+    transform, inner = _transform(node, name)
+    return None if isinstance(transform, Base64) and transform.line_length else inner
 
 
 def _read(value: Recipe, reader: ChunkReader, name: str, keys: Keys, depth: int) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ from keepstone.errors import (
 )
 from keepstone.hashing import SubKeys, chunk_id
 from keepstone.ids import ID_LENGTH, Buffer, ChunkId, KeyslotId, PackId, RepositoryId
+from keepstone.memory import give_back
 from keepstone.repo import format as layout
 from keepstone.repo import keys as keyslots
 from keepstone.repo import log, pack, state
@@ -37,6 +38,8 @@ from keepstone.repo.kept import Kept
 from keepstone.store import Store
 
 FRAME_CACHE_BYTES = 96 * 1024 * 1024
+SPARING_BYTES = 32 * 1024 * 1024
+"""As much as `FRAME_CACHE_BYTES` where other work needs memory too and files are read front to back."""
 BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 """Aligned blocks of packs as they are stored: a night's deltas are hundreds of bytes each and lie side by side."""
 _KEPT_BLOCKS = 2
@@ -89,6 +92,7 @@ class Repository:
         self._index_ready = False
         self._frames: OrderedDict[tuple[PackId, int], bytes] = OrderedDict()
         self._frame_bytes = 0
+        self._sparing = False
         self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._directories: OrderedDict[PackId, tuple[pack.Directory, sealing.FrameCipher]] = OrderedDict()
         self._directory_bytes = 0
@@ -99,6 +103,11 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.store.location}, {self.id.hex()[:8]})"
+
+    def spare_memory(self) -> None:
+        """Hold fewer frames from now on, and give back to the system what earlier work has freed."""
+        self._sparing = True
+        give_back()
 
     # Logs and the local index ----------------------------------------------------------------------------
 
@@ -383,7 +392,8 @@ class Repository:
         with self._lock:
             self._frames[key] = plain
             self._frame_bytes += len(plain)
-            while self._frame_bytes > FRAME_CACHE_BYTES and len(self._frames) > 1:
+            limit = min(FRAME_CACHE_BYTES, SPARING_BYTES) if self._sparing else FRAME_CACHE_BYTES
+            while self._frame_bytes > limit and len(self._frames) > 1:
                 self._frame_bytes -= len(self._frames.popitem(last=False)[1])
         return plain
 

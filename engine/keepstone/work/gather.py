@@ -125,8 +125,8 @@ class _Gather:
             with folder.open(below) as file:
                 head = file.read(HEAD)
             if head.startswith(_ZIP):
-                with folder.open(below) as file:
-                    yield from self._members(ZipFolder(file, below), path)
+                # It stays open: files in it are asked for until the run ends.
+                yield from self._members(ZipFolder(folder.open(below), below), path)
             elif may_hold_messages(name, head):
                 reader = reader_for(below, folder)
                 if reader is not None:

@@ -31,7 +31,7 @@ HEAD = 4096
 """How much of a file's beginning `recognises` is given."""
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes of one text that a reader takes into memory; longer ones are cut, and told as a loss."""
-SQLITE_STEPS = 1000
+SQLITE_STEPS = 20_000
 """How many virtual machine steps SQLite takes between two looks at whether a query has gone on too long."""
 
 

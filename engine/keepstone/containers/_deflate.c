@@ -23,6 +23,7 @@
 #define FARTHEST_DOUBT 120u // half of it
 #define FEW_STEPS 8u
 #define MANY_STEPS 64u
+#define MOST_STEPS 256
 
 enum { ZLIB, GZIP, INFO_ZIP, FLUSHED }; // the encoder's number in a recipe
 
@@ -290,8 +291,20 @@ static unsigned find_deep(encoder *e)
     if (best >= 7)
         return search8(e, best, limit, left);
     uint64_t eight = eight_bytes(window + at);
-    int sought = 0;
-    for (c = d->previous4[slot]; c > limit; c = d->previous4[c & (WINDOW - 1)]) {
+    // As in search8: what matches further than `best` has the same four bytes around the first one in doubt, too.
+    int sought = 0, steps = MOST_STEPS;
+    unsigned doubt = best > 3 ? best - 3 : 0, next = d->previous4[(at + doubt) & (WINDOW - 1)], newest = at - 1;
+    while (next > limit + doubt) {
+        if (doubt && !steps--) {
+            doubt = 0; // to the end
+            next = d->previous4[slot];
+            continue;
+        }
+        c = next - doubt;
+        next = d->previous4[next & (WINDOW - 1)];
+        if (c > newest)
+            continue;
+        newest = c - 1;
         uint64_t other = eight_bytes(window + c) ^ eight;
         if ((uint32_t)other)
             continue;
@@ -311,6 +324,10 @@ static unsigned find_deep(encoder *e)
             best = length;
             if (length == 7)
                 break;
+            if (steps > 0) {
+                doubt = best - 3;
+                next = d->previous4[(at + doubt) & (WINDOW - 1)];
+            }
         }
     }
     if (best >= LEAST)

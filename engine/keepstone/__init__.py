@@ -36,6 +36,7 @@ from keepstone.work.options import BackupOptions
 from keepstone.work.query import Change, Found, Listed, Stats
 from keepstone.work.restore import RestoreOptions, RestoreResult
 from keepstone.work.take_messages import Showing
+from keepstone.work.timeline import MessageChange, Moment
 
 __all__ = [
     "BackupOptions",
@@ -54,7 +55,9 @@ __all__ = [
     "KeepstoneError",
     "Listed",
     "Listener",
+    "MessageChange",
     "Messages",
+    "Moment",
     "Notice",
     "Origin",
     "Problem",

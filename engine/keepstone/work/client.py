@@ -24,6 +24,7 @@ from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry
 from keepstone.ids import KeyslotId
 from keepstone.messages.model import Attachment
+from keepstone.messages.resolve import Chat
 from keepstone.repo import access
 from keepstone.repo.keys import MEMORY_KIB, Credential
 from keepstone.repo.repository import Repository, create_repository, open_repository
@@ -39,6 +40,7 @@ from keepstone.work.messages import Messages
 from keepstone.work.options import BackupOptions
 from keepstone.work.restore import RestoreOptions, RestoreResult, restore
 from keepstone.work.take_messages import Showing, TakenMessages, take_messages
+from keepstone.work.timeline import Moment, timeline
 
 
 def default_repository() -> Path:
@@ -147,6 +149,10 @@ class Client:
     def messages(self, snapshot: Snapshot | None = None) -> Messages:
         """Return the message archive to read: all of it, or what was there at a snapshot."""
         return Messages(self._repository, snapshot)
+
+    def timeline(self, chat: Chat) -> list[Moment]:
+        """Return what each snapshot brought, changed and no longer had of a chat."""
+        return timeline(self.messages().messages(chat), self.snapshots())
 
     def attachment_opener(self, archive: Messages) -> Callable[[Attachment], BinaryIO | None]:
         """Return what opens the content of attachments, where the repository has it."""

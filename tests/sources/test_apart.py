@@ -84,6 +84,12 @@ def test_one_child_reads_many_files() -> None:
         assert child.started == 1
 
 
+def test_memory_that_the_parent_has_used_is_not_the_childs() -> None:
+    used = bytes(Limits().memory // 4 + 1024 * 1024).replace(b"\0", b"1")  # Written, so that it is really there.
+    test_one_child_reads_many_files()
+    assert used.endswith(b"1")
+
+
 @pytest.mark.parametrize("harm", ["error", "kill", "nonsense", "memory", "large", "hang", "work"])
 def test_a_child_that_failed_or_used_much_is_not_used_again(harm: str) -> None:
     folder = MemoryFolder({"bad": f"process {harm}".encode(), "it": b"process"})

@@ -290,8 +290,17 @@ def _serve_one(connection: socket.socket, module: str, name: str, options: Optio
 def _spent(limits: Limits) -> bool:
     """Return whether what this process has used would be missed by the next file."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return used.ru_utime + used.ru_stime > limits.processor / 8 or used.ru_maxrss * unit > limits.memory / 4
+    return used.ru_utime + used.ru_stime > limits.processor / 8 or _peak() > limits.memory / 4
+
+
+def _peak() -> int:
+    """Return the most memory that this process has used, in bytes."""
+    with suppress(OSError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
+    # Second choice, because Linux counts here what the parent used before it made this process.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _confine(limits: Limits) -> None:

@@ -212,24 +212,23 @@ class Writer:
     def _work(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
         try:
             frame = pack.make_frame(chunks, self._level)
-            if frame.method != pack.RAW:  # What does not compress is media, and nothing will stand on it.
-                self._keep(chunks, if_room=True)
+            lengths = [len(data) for _, data in chunks]
+            # What does not compress is media, and nothing will stand on it.
+            if frame.method != pack.RAW and max(lengths) >= DELTA_FROM and not self._dry_run:
+                self._repository.kept.keep_frame(frame.ids, lengths, frame.payload)
             self._pack([frame], lane)
         finally:
             self._room.release()
 
     def _work_resembling(self, batch: list[Resembling], lane: int) -> None:
         try:
-            self._keep(((new.chunk, new.data) for new in batch), if_room=False)
+            # It probably changes again where it did this time.
+            for new in batch:
+                if not self._dry_run:
+                    self._repository.kept.keep(new.chunk, new.data)
             self._pack(self._kinship.frames(batch, self._level), lane)
         finally:
             self._batch_room.release()
-
-    def _keep(self, chunks: Iterable[tuple[ChunkId, bytes]], *, if_room: bool) -> None:
-        """Keep chunks on this computer for the next version to stand on. It probably changes where this one did."""
-        for chunk, data in chunks:
-            if len(data) >= DELTA_FROM and not self._dry_run:
-                self._repository.kept.keep(chunk, data, if_room=if_room)
 
     def _pack(self, frames: Iterable[pack.Frame], lane: int) -> None:
         """Put frames into open packs, and close those that are full."""

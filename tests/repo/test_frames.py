@@ -83,3 +83,28 @@ def test_packs_come_after_those_that_they_stand_on(place: Place) -> None:
             directory, _ = repository.directory(found, size)
             seen.update(chunk for chunk, _, _ in directory.entries())
             assert all(base in seen for row in directory.frames for base in pack.frame_bases(row))
+
+
+def test_what_was_told_ahead_is_decoded_once_in_little_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = _nights(place)
+    order = list(last)
+    random.Random(2).shuffle(order)
+    monkeypatch.setattr("keepstone.repo.frames.FRAME_CACHE_BYTES", 16_384 * BLOCKS * 3)
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        repository.expect(order)
+        for chunk in order:
+            assert repository.read_chunk(chunk) == last[chunk]
+        assert repository.frames.decoded <= _deltas(repository) + BLOCKS
+        assert not repository.frames._held
+        for chunk in order:
+            assert repository.read_chunk(chunk) == last[chunk]
+
+
+def test_a_wrong_word_ahead_changes_nothing_that_is_read(place: Place) -> None:
+    last = _nights(place)
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        repository.expect([*list(last)[:3], ChunkId(bytes(32)), ChunkId(b"\x01" * 32)])
+        for chunk in [*last, *last]:
+            assert repository.read_chunk(chunk) == last[chunk]

@@ -1,14 +1,15 @@
 """Opened frames: each is decoded and verified once for all that stands on it, as far as the memory for it reaches.
 
 A delta's bases are read by way of the same frames, so a chain is decoded once for a whole run of chunks. A frame that
-is held also holds which of its chunks were verified; what goes first is what was used longest ago.
+is held also holds which of its chunks were verified. Whoever tells ahead what will be read (`expect`) has each frame
+dropped as soon as all that stands on it was read; otherwise what goes first is what was used longest ago.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from keepstone import sealing
@@ -23,7 +24,10 @@ FRAME_CACHE_BYTES = 96 * 1024 * 1024
 
 ReadStored = Callable[[str, int, int, int], Buffer]
 """Given a pack's name, an offset, a length and the pack's size, return what is stored there."""
-Find = Callable[[ChunkId], tuple[Place, pack.Directory, sealing.FrameCipher] | None]
+Found = tuple[Place, pack.Directory, sealing.FrameCipher]
+Find = Callable[[ChunkId], Found | None]
+MOST_EXPECTED = 200_000
+"""Chunks that are looked at for one `expect`, bases and theirs included; what is beyond is read all the same."""
 
 
 class Climb:
@@ -60,8 +64,37 @@ class Frames:
         self._held: OrderedDict[tuple[PackId, int], _Opened] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self._planned: dict[ChunkId, Found] = {}
+        self._uses: dict[tuple[PackId, int], int] = {}
+        """How often each expected frame will still be asked for."""
         self.decoded = 0
         """Frames decoded so far, each time counted."""
+
+    def expect(self, chunks: Iterable[ChunkId]) -> None:
+        """Learn which chunks are read next, instead of what was learned before. It changes only what is held."""
+        planned: dict[ChunkId, Found] = {}
+        uses: dict[tuple[PackId, int], int] = {}
+        opened: set[tuple[PackId, int]] = set()
+        ahead = list(chunks)
+        while ahead and len(planned) < MOST_EXPECTED:
+            chunk = ahead.pop()
+            found = planned.get(chunk) or self._find(chunk)
+            if found is None:
+                continue  # Whoever reads it hears of it.
+            planned[chunk] = found
+            place, directory, _ = found
+            key = (directory.pack, place.ordinal)
+            uses[key] = uses.get(key, 0) + 1
+            row = directory.frames[place.ordinal]
+            if key not in opened and row.method == pack.DELTA:
+                ahead += pack.frame_bases(row)
+            opened.add(key)
+        with self._lock:
+            self._planned, self._uses = planned, uses
+
+    def find(self, chunk: ChunkId) -> Found | None:
+        """Return where a chunk is."""
+        return self._planned.get(chunk) or self._find(chunk)
 
     def read(
         self, chunk: ChunkId, place: Place, directory: pack.Directory, cipher: sealing.FrameCipher, climb: Climb
@@ -84,7 +117,16 @@ class Frames:
                 name = layout.pack_name(directory.pack)
                 raise Damaged(name, f"chunk {chunk.hex()[:16]} in it is not what its id names")
             opened.verified.add(place.position)
+        self._used((directory.pack, place.ordinal))
         return data
+
+    def _used(self, key: tuple[PackId, int]) -> None:
+        with self._lock:
+            left = self._uses.get(key)
+            if left is not None:
+                self._uses[key] = left - 1
+                if left == 1 and (held := self._held.pop(key, None)) is not None:
+                    self._bytes -= len(held.plain)
 
     def read_bases(self, bases: bytes, climb: Climb, name: str) -> bytes:
         """Return the bytes of a delta frame's base chunks, concatenated.
@@ -99,7 +141,7 @@ class Frames:
             parts = []
             for at in range(0, len(bases), ID_LENGTH):
                 chunk = ChunkId(bases[at : at + ID_LENGTH])
-                found = self._find(chunk)
+                found = self.find(chunk)
                 if found is None:
                     raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
                 parts.append(self.read(chunk, *found, climb))

@@ -184,6 +184,7 @@ class Repository:
         """Throw the local index away."""
         self._cache.reset()
         self._climbs.clear()
+        self.frames.expect([])
         self._index_ready = False
 
     # Reading chunks --------------------------------------------------------------------------------------
@@ -318,10 +319,14 @@ class Repository:
             ChunkMissing: no pack has it.
             Damaged: the pack that has it is damaged.
         """
-        found = self._found(chunk)
+        found = self.frames.find(chunk)
         if found is None:
             return self._read_missing(chunk, self.index.lookup(chunk))
         return self.frames.read(chunk, *found, Climb())
+
+    def expect(self, chunks: Sequence[ChunkId]) -> None:
+        """Learn which chunks are read next, so that no frame on which they stand is decoded twice for them."""
+        self.frames.expect(chunks)
 
     def read_base(self, chunk: ChunkId) -> bytes:
         """Return a chunk's bytes as `read_chunk`, from what this computer has kept of it if that is right."""

@@ -17,7 +17,7 @@ from keepstone.errors import ContainerKeyMissing, Damaged, KeepstoneError, PathN
 from keepstone.hashing import chunk_id
 from keepstone.history import expression, tree
 from keepstone.history.container_keys import container_keys
-from keepstone.history.recipe import Piece, decode, is_list, pieces
+from keepstone.history.recipe import Piece, decode, expected, is_list, pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
@@ -245,7 +245,9 @@ class _Restore:
                 return "identical"
             with self.target.create_file(place) as file:
                 offset = 0
-                for number, piece in enumerate(self._pieces(entry)):
+                found = self._pieces(entry)
+                # What stands there already is not read; so little is known of what will be.
+                for number, piece in enumerate(expected(found, self.repository) if wanted is None else found):
                     if not piece.is_hole:
                         if wanted is not None and standing is not None and wanted[number]:
                             data = standing.read(offset, piece.length)

@@ -40,7 +40,7 @@ def test_a_catalogue_that_is_short_is_found(place: Place, tmp_path: Path, monkey
     known = drill_messages.DrillMessages._known
     monkeypatch.setattr(drill_messages.DrillMessages, "_known", lambda self: set(sorted(known(self))[3:]))
     result = run(place, tmp_path)
-    assert any("3 of its" in finding.what for finding in result.findings)
+    assert sum(int(finding.what.split()[0]) for finding in result.findings) >= 3
     assert '"passed": false' in result.receipt
 
 

@@ -256,7 +256,7 @@ def write(
         store: stores a leaf and returns its recipe.
         add: stores a chunk of the expression itself, cut by `chunker`, if it is long.
     """
-    encoded = encoding.encode(_value(node, leaves, store, name))
+    encoded = encoding.encode(value(node, leaves, store, name))
     if len(encoded) <= lists.INLINE_LIMIT:
         return encoded
     writer = PieceWriter(add, chunker)
@@ -267,15 +267,16 @@ def write(
     return encoding.encode([STORED, decode(writer.finish(), name)])
 
 
-def _value(node: Node, leaves: Iterator[Leaf], store: Callable[[Leaf], bytes], name: str) -> Recipe:
+def value(node: Node, leaves: Iterator[Leaf], store: Callable[[Leaf], bytes], name: str) -> Recipe:
+    """Return the outermost node of an expression's recipe. Arguments as `write`."""
     if isinstance(node, Span):
         recipe = store(next(leaves))
         return decode(recipe, name) if recipe else [LITERAL, b""]
     if isinstance(node, Literal):
         return [LITERAL, node.data]
     if isinstance(node, Concat):
-        return [CONCAT, [_value(part, leaves, store, name) for part in node.parts]]
-    inner = _value(node.inner, leaves, store, name)
+        return [CONCAT, [value(part, leaves, store, name) for part in node.parts]]
+    inner = value(node.inner, leaves, store, name)
     if isinstance(node, Deflate):
         s = node.settings
         settings = [s.encoder, s.level, s.wbits, s.mem_level, s.strategy]

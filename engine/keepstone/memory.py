@@ -1,13 +1,54 @@
-"""Memory, as the system sees it: what a part of the work has freed, the allocator keeps until it is told."""
+"""Memory, as the system sees it: large pieces in few pages, and free memory given back before too much is held.
+
+What a part of the work has freed, the C library keeps until it is told, and what it gave back costs a page fault per
+4 KiB to take again. So free memory goes back only when the process holds much, and what is used again and again is
+taken once.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import mmap
+import os
+from pathlib import Path
+
+_STATUS = Path("/proc/self/statm")
 
 
-def give_back() -> None:
-    """Return free memory to the system, where its C library can (glibc); elsewhere do nothing."""
+def give_back(above: int = 0) -> None:
+    """Return free memory to the system, where its C library can (glibc); elsewhere do nothing.
+
+    Args:
+        above: only if the process holds more bytes than this.
+    """
+    if above and (resident() or above) < above:
+        return
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):
         return
+
+
+def resident() -> int | None:
+    """Return the bytes of memory that this process holds; None where the system does not say (proc(5), `statm`)."""
+    try:
+        return int(_STATUS.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def large_piece(size: int) -> memoryview:
+    """Return zeroed memory for long use, in large pages where the system has them.
+
+    Raises:
+        MemoryError: there is not as much.
+    """
+    try:
+        piece = mmap.mmap(-1, size)
+    except OSError as error:
+        raise MemoryError(f"{size} bytes") from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # A kernel without them.
+            piece.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(piece)

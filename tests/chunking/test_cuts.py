@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunking.material import FASTEST, KERNELS, Kernel, letters, needs_compiled, repeat, secrets, sizes, stream
-from keepstone.chunking import Chunker, Parameters
+from keepstone.chunking import Chunker, Parameters, copied
 from keepstone.errors import UsageError
 
 SMALL = Parameters.for_mean(4096)
@@ -174,3 +175,13 @@ def test_text_is_cut_at_about_the_mean_too(kernel: Kernel) -> None:
     """Even four letters have enough windows of 16 bytes that a secret linear filter treats them like random data."""
     data = letters("a long text", 1 << 20)
     assert abs(len(data) / len(kernel.chunker().cuts(data, final=True)) / 4096 - 1) < 0.15
+
+
+@pytest.mark.parametrize("length", [0, 1, 4095, 1 << 20])
+def test_a_copied_buffer_has_its_bytes_and_shares_no_memory_with_it(length: int) -> None:
+    source = bytearray(os.urandom(length + 2))
+    expected = bytes(source)[1:-1]
+    copy = copied(memoryview(source)[1:-1])
+    source[:] = bytes(len(source))
+    assert type(copy) is bytes
+    assert copy == expected

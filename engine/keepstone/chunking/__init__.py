@@ -26,6 +26,7 @@ __all__ = [
     "Chunker",
     "Parameters",
     "Secrets",
+    "copied",
     "kernel",
     "kernels",
     "secrets_for",
@@ -53,13 +54,16 @@ def _compiled(place: int) -> _Cuts:
     return cuts
 
 
+# `copied` returns the bytes of a buffer; the compiled one lets other threads run meanwhile.
 try:
     from keepstone.chunking import _cdc
 except ImportError:
-    pass  # Built without a C compiler. kernel() says so, and to demand an absent kernel is an error.
+    # Built without a C compiler. kernel() says so, and to demand an absent kernel is an error.
+    copied: Callable[[Buffer], bytes] = bytes
 else:
     for _place, _algorithm, _name in _cdc.available():
         _KERNELS[_algorithm][_name] = _compiled(_place)
+    copied = _cdc.copied
 for _found in _KERNELS.values():
     _found["python"] = oracle.cuts
 

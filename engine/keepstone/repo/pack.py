@@ -155,13 +155,17 @@ def padded_size(size: int) -> int:
 
 
 def build_pack(
-    frames: Sequence[Frame], keys: SubKeys, repository: RepositoryId, algorithm: int, buffer: bytearray | None = None
+    frames: Sequence[Frame],
+    keys: SubKeys,
+    repository: RepositoryId,
+    algorithm: int,
+    room: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size)),
 ) -> memoryview:
     """Seal frames into the stored bytes of a pack.
 
     Args:
-        buffer: memory to build it in; it grows if it is too small. Fresh memory for every pack costs page faults, a
-            tenth of a whole backup's time.
+        room: gives memory of at least a size to build it in. Fresh memory for every pack costs page faults, a tenth of
+            a whole backup's time.
     """
     rows = [FrameRow(f.method, len(f.payload) + sealing.TAG_LENGTH, f.ids, f.lengths, f.bases) for f in frames]
     record = encoding.encode(DirectoryRecord(layout.VERSION, rows, bytes(4)))
@@ -173,10 +177,7 @@ def build_pack(
 
     header = layout.Header(layout.PACK, algorithm, repository).pack()
     pack_header, cipher = _new_key(frames, record, keys, header, algorithm)
-    buffer = bytearray() if buffer is None else buffer
-    if len(buffer) < padded_size(size):
-        buffer.extend(bytes(padded_size(size) - len(buffer)))
-    view = memoryview(buffer)[: padded_size(size)]
+    view = room(padded_size(size))[: padded_size(size)]
     view[:PACK_HEADER_LENGTH] = pack_header
     at = PACK_HEADER_LENGTH
     for ordinal, frame in enumerate(frames):

@@ -11,15 +11,17 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import ParamSpec
 
+from keepstone.chunking import copied
 from keepstone.errors import Damaged, NotEnoughMemory, StoreError, Unsupported, UsageError
 from keepstone.hashing import chunk_id, stored_name
 from keepstone.ids import Buffer, ChunkId, PackId, WriterId
-from keepstone.memory import give_back
+from keepstone.memory import give_back, large_piece
 from keepstone.repo import format as layout
 from keepstone.repo import index, log, pack
 from keepstone.repo.repository import Repository
@@ -40,8 +42,10 @@ DELTA_FROM = 4 * 1024
 """Smaller chunks are not worth a frame of their own."""
 MOST_BASE_BYTES = 4 * 1024 * 1024
 OPEN_PACKS = 2
-_TRIM_EVERY = 8
-"""Packs between two times that free memory is given back: threads and packs of all sizes leave holes in it."""
+HELD_BYTES = 224 * 1024 * 1024
+"""Free memory is given back after a pack if the process holds more than this: chunks of all sizes leave holes in it."""
+_PIECE = layout.PACK_TARGET + 4 * layout.FRAME_TARGET
+"""Memory that mostly holds a full pack."""
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
 WORKERS = 2
 
@@ -88,17 +92,17 @@ class Writer:
         self._resembling: list[list[Resembling]] = [[], []]
         self._resembling_bytes = [0, 0]
         self._open: list[list[OpenPack]] = [[OpenPack() for _ in range(OPEN_PACKS)], [OpenPack()]]
-        self._closed = 0
         self._stored: list[pack.Directory] = []
         self._unindexed: list[pack.Directory] = []
         self._lock = threading.Lock()
-        self._buffers: list[bytearray] = []
+        self._pieces: list[memoryview] = []
         """Memory of packs that are stored, for the next ones."""
         self._pool = ThreadPoolExecutor(WORKERS, "keepstone")
         self._room = threading.Semaphore(IN_FLIGHT_BYTES // layout.FRAME_TARGET)
         self._batch_room = threading.Semaphore(1)
         """Batches are large: while one is worked on the next is gathered, and no third waits."""
         self._futures: set[Future[None]] = set()
+        self._done: deque[Future[None]] = deque()
         # The deal is not a secret kept by a key, only noise between frames and packs; it needs no reproducibility.
         self._deal = random.SystemRandom()
 
@@ -126,7 +130,7 @@ class Writer:
             self._add_resembling(Resembling(chunk, bytes(data), ids, prefix, frames), lane)
             return chunk
         if len(data) >= SINGLE_FROM:
-            self._submit([(chunk, bytes(data))], lane)
+            self._submit([(chunk, copied(data))], lane)
             return chunk
         self._lanes[lane].append((chunk, bytes(data)))
         self._lane_bytes[lane] += len(data)
@@ -187,15 +191,17 @@ class Writer:
             NotEnoughMemory: the system gives no thread.
         """
         try:
-            self._futures.add(self._pool.submit(work, *arguments, **named))
+            future = self._pool.submit(work, *arguments, **named)
         except RuntimeError as error:  # What Python raises where pthread_create(3) fails.
             raise NotEnoughMemory(f"A worker thread did not start, for lack of memory or threads ({error}).") from error
+        self._futures.add(future)
+        future.add_done_callback(self._done.append)
 
     def _collect(self) -> None:
         """Take over what the workers finished: raise their errors, record their packs."""
-        done = {future for future in self._futures if future.done()}
-        self._futures -= done
-        for future in done:
+        while self._done:
+            future = self._done.popleft()
+            self._futures.discard(future)
             future.result()
         with self._lock:
             stored, self._stored = self._stored, []
@@ -246,23 +252,31 @@ class Writer:
     def _close_pack(self, full: OpenPack) -> None:
         """Seal, verify and store a pack."""
         repository = self._repository
-        with self._lock:
-            buffer = self._buffers.pop() if self._buffers else bytearray()
-        stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher, buffer)
+        taken: list[memoryview] = []
+
+        def room(size: int) -> memoryview:
+            taken.append(self._piece(size))
+            return taken[0]
+
+        stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher, room)
         deltas = {n: frame.payload for n, frame in enumerate(full.frames) if frame.method == pack.DELTA}
         full.frames.clear()
         name = stored_name(stored)
         directory = pack.verify_before_publish(stored, name, self._keys, repository.id, deltas)
         self._put(layout.pack_name(name), stored)
-        self._closed += 1
-        if self._closed % _TRIM_EVERY == 0:
-            give_back()
+        give_back(above=HELD_BYTES)
         if not self._dry_run:
             repository.keep_end(directory, stored)
-        stored.release()
         with self._lock:
             self._stored.append(directory)
-            self._buffers.append(buffer)
+            self._pieces += (piece for piece in taken if len(piece) >= _PIECE)
+
+    def _piece(self, size: int) -> memoryview:
+        """Return memory of at least this size, of an earlier pack if one was as large."""
+        with self._lock:
+            if size <= _PIECE and self._pieces:
+                return self._pieces.pop()
+        return large_piece(max(size, _PIECE) if size > layout.PACK_TARGET // 2 else size)
 
     def _put(self, name: str, data: Buffer) -> None:
         if not self._dry_run:
@@ -298,7 +312,9 @@ class Writer:
         return merged
 
     def _drain(self) -> None:
-        wait(self._futures)
+        # A future tells its waiters before it calls back, so what waited is asked itself.
+        for future in wait(self._futures).done:
+            future.result()
         self._collect()
 
     def _store_index(self, *, names_only: bool = False) -> None:

@@ -16,6 +16,26 @@ from pathlib import Path
 _STATUS = Path("/proc/self/statm")
 
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+"""Parameters of glibc's mallopt(3)."""
+
+
+def own_process() -> None:
+    """Tell the C library that this process is ours: to keep some memory that was freed for what comes next.
+
+    Chunks of a megabyte come and go by the thousand, and by itself glibc returns most of them at once and takes them
+    again page by page, a tenth of a first backup's time. For programs, before they start threads; whoever uses the
+    engine inside another program decides there.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.mallopt(_TRIM_THRESHOLD, 64 * 1024 * 1024)
+        library.mallopt(_MMAP_THRESHOLD, 16 * 1024 * 1024)
+        library.mallopt(_ARENA_MAX, 1)
+    except (AttributeError, OSError, TypeError):
+        return
+
+
 def give_back(above: int = 0) -> None:
     """Return free memory to the system, where its C library can (glibc); elsewhere do nothing.
 

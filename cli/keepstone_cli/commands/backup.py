@@ -12,6 +12,7 @@ import click
 import keepstone
 from keepstone.compression import level_of
 from keepstone.errors import NoRepository, UsageError
+from keepstone.memory import own_process
 from keepstone.sources.exclude import Exclusions, parse_exclude_file
 from keepstone.work.backup import BackupResult
 from keepstone_cli.main import Settings
@@ -101,6 +102,7 @@ def command(
         stream=io.FileIO(0, closefd=False) if from_stdin else None,
     )
     output = settings.output()
+    own_process()
     unlock = _credential(settings, output, dry_run=dry_run)
     with keepstone.ScanAhead(options) as ahead, open_repository(settings, unlock) as repository:
         try:

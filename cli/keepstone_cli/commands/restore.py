@@ -7,6 +7,7 @@ import os
 import click
 
 import keepstone
+from keepstone.memory import own_process
 from keepstone.work.restore import OVERWRITE
 from keepstone_cli.completion import complete_snapshot
 from keepstone_cli.main import Settings
@@ -58,6 +59,7 @@ def command(
         numeric_ids=numeric_ids,
         privileged=privileged,
     )
+    own_process()
     with open_repository(settings) as repository:
         found = repository.snapshot(name)
         try:

@@ -258,8 +258,8 @@ class Writer:
             taken.append(self._piece(size))
             return taken[0]
 
-        stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher, room)
         deltas = {n: frame.payload for n, frame in enumerate(full.frames) if frame.method == pack.DELTA}
+        stored = pack.build_pack(full.frames, self._keys, repository.id, repository.config.cipher, room, release=True)
         full.frames.clear()
         name = stored_name(stored)
         directory = pack.verify_before_publish(stored, name, self._keys, repository.id, deltas)

@@ -30,6 +30,7 @@ from keepstone.containers import (
     SignalKey,
     SignalRecoveryKey,
     compressor,
+    oracle,
     parse_key,
     transforms,
     unwrap,
@@ -288,14 +289,14 @@ def test_without_compiled_encoders_little_is_tried_and_then_nothing(monkeypatch:
     rng = random.Random(SEED)
     patience = Patience(left=30_000, each=10_000)
     fed = 0
-    honest = compressor.oracle.Encoder.compress
+    honest = oracle.Encoder.compress
 
-    def counting(self: compressor.oracle.Encoder, data: bytes) -> bytes:
+    def counting(self: oracle.Encoder, data: bytes) -> bytes:
         nonlocal fed
         fed += len(data)
         return honest(self, data)
 
-    monkeypatch.setattr(compressor.oracle.Encoder, "compress", counting)
+    monkeypatch.setattr(oracle.Encoder, "compress", counting)
     found, tried = [], 0
     for size in (3_000, 300_000, *[6_000] * 9):
         data = writers.zip_of({"a": writers.text(rng, size), "photo": rng.randbytes(900)})

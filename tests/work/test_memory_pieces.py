@@ -64,7 +64,7 @@ import gc, resource, sys
 from keepstone import memory
 if sys.argv[1:]:
     memory.own_process()
-for _ in range(10):
+for _ in range(50):
     held = [b"x" * (1 << 20) for _ in range(8)]
     del held
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)

@@ -12,7 +12,6 @@ import struct
 import zlib
 from typing import Protocol
 
-from keepstone.containers import oracle
 from keepstone.containers.nodes import DeflateSettings
 from keepstone.errors import Unsupported
 
@@ -106,6 +105,8 @@ def _own(settings: DeflateSettings) -> Compressor | None:
     try:
         if COMPILED:
             return _kernel.Encoder(settings.encoder, settings.level, settings.mem_level)
+        from keepstone.containers import oracle  # Slow to load, and not needed where the kernel is built.
+
         return oracle.Encoder(settings.encoder, settings.level, settings.mem_level)
     except ValueError:
         return None

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from keepstone import encoding, sealing
@@ -54,7 +52,7 @@ class State:
             seed = sealing.random_bytes(32)
             self._write("writer", seed)
         signer = Ed25519PrivateKey.from_private_bytes(seed)
-        public = signer.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        public = signer.public_key().public_bytes_raw()
         return writer_id(public), signer
 
     def forget_writer(self) -> None:
@@ -143,7 +141,11 @@ class State:
 
     def clean_scratch(self) -> None:
         """Remove what a killed run left in the scratch folder; the caller is the only writer."""
-        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+        scratch = self.folder / "scratch"
+        if scratch.exists():
+            import shutil  # Most runs need nothing of it.
+
+            shutil.rmtree(scratch, ignore_errors=True)
 
     # Files -----------------------------------------------------------------------------------------------
 

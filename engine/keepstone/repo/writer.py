@@ -44,6 +44,8 @@ MOST_BASE_BYTES = 4 * 1024 * 1024
 OPEN_PACKS = 2
 HELD_BYTES = 224 * 1024 * 1024
 """Free memory is given back after a pack if the process holds more than this: chunks of all sizes leave holes in it."""
+_SPLIT_FROM = 8 * 1024 * 1024
+"""The rest of a run is one pack, unless it is this large."""
 _PIECE = layout.PACK_TARGET + 4 * layout.FRAME_TARGET
 """Memory that mostly holds a full pack."""
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
@@ -296,7 +298,7 @@ class Writer:
         self._open = [[OpenPack() for _ in packs] for packs in self._open]
         merged = self._merge(rest)
         if not merged.full:
-            rest = [merged] if merged.frames else []
+            rest = self._split(merged) if merged.size >= _SPLIT_FROM else [merged] if merged.frames else []
         for open_pack in rest:
             self._begin(self._close_pack, open_pack)
         self._drain()
@@ -310,6 +312,13 @@ class Writer:
             for frame in open_pack.frames:
                 merged.add(frame)
         return merged
+
+    def _split(self, merged: OpenPack) -> list[OpenPack]:
+        """Give each worker a part, as everything waits for the last pack."""
+        parts = [OpenPack() for _ in range(WORKERS)]
+        for frame in merged.frames:
+            min(parts, key=lambda part: part.size).add(frame)
+        return [part for part in parts if part.frames]
 
     def _drain(self) -> None:
         # A future tells its waiters before it calls back, so what waited is asked itself.

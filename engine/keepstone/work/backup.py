@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ class _Backup:
         self.repository, self.options, self.ahead = repository, options, ahead
         self.started = repository.clock.monotonic()
         self.time_ns = repository.clock.now_ns() if ahead is None else ahead.started_ns
-        self.host = options.host or socket.gethostname()
+        self.host = options.host or os.uname().nodename
         self.tally = Tally(listener)
         known = snapshots(repository.log, repository.keys)
         self.parent = None if options.stream else choose_parent(known, self.host, options.sources)

@@ -241,7 +241,13 @@ class EntryReader:
         if not readers.may_be_named(name) or not readers.may_hold_messages(name, head[:FIRST]):
             return
         if not sqlite.is_sqlite(head) or sqlite.has_table(path, readers.TABLES):
-            self._tally.candidates[path] = None
+            self._note(path)
+
+    def _note(self, path: bytes) -> None:
+        # What reads messages is loaded here, where others work meanwhile, and not at the end, where all would wait.
+        from keepstone.work import gather  # noqa: F401
+
+        self._tally.candidates[path] = None
 
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
@@ -256,7 +262,7 @@ class EntryReader:
             return None
         self._tally.databases.append(path)
         if sqlite.has_table(path, self._readers.TABLES):
-            self._tally.candidates[path] = None
+            self._note(path)
         return content, size
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -66,7 +65,7 @@ def take_messages(repository: Repository, showings: Sequence[Showing], *, level:
             SnapshotBody(
                 version=layout.VERSION,
                 time_ns=time_ns,
-                host=host or socket.gethostname(),
+                host=host or os.uname().nodename,
                 user=_user_name(),
                 counts=Counts(
                     added=writer.totals.plain_bytes,

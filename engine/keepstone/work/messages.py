@@ -96,7 +96,7 @@ class Messages:
         return self._search.find(text, limit, within)
 
     def _was_there(self, found: Found) -> bool:
-        return found.identity in self._looked_up(found)
+        return found.conversation in self._conversations() and found.identity in self._looked_up(found)
 
     def shown(self, found: Found) -> Shown:
         """Return a message that was found, without what an exported text may add to it."""

@@ -181,7 +181,12 @@ def test_what_was_found_is_shown_between_its_neighbours(place: Place) -> None:
 
 @given(st.binary(max_size=40))
 def test_columns_that_do_not_fit_each_other_are_unsupported(noise: bytes) -> None:
-    data = msgspec.msgpack.encode((1, noise, noise, noise, [(b"c" * 16, 2)], noise))
+    data = msgspec.msgpack.encode((1, 0, noise, noise, noise, [(b"c" * 16, 2)], noise))
     for read in (blocks.columns_of, blocks.decode):
         with pytest.raises(Unsupported):
             read(data, "a block")
+
+
+def test_characters_that_are_called_common_stay_as_they_are() -> None:
+    common = folding._COMMON.findall("".join(map(chr, (*range(0x80, 0xD800), *range(0xE000, 0x20000)))))
+    assert all(folding._folded(char) == char for part in common for char in part)

@@ -358,6 +358,7 @@ def _split_one(month: str, prefix: str, keys: Sequence[bytes], state: State, nam
 
 class _Block(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     version: int
+    repeats: int
     texts: bytes
     times: bytes
     identities: bytes
@@ -375,6 +376,8 @@ class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 class Columns:
     """What is searched of a block, without a row of it decoded."""
 
+    repeats: int
+    """How many rows have an identity that another row of the block has too."""
     texts: bytes
     """UTF-8, with `SEPARATOR` between them."""
     times: array[int]
@@ -414,7 +417,8 @@ def encode(keys: Iterable[bytes], state: State) -> bytes:
     groups = [(name, sum(1 for _ in group)) for name, group in groupby(key[:NAME_LENGTH] for key, _, _ in used)]
     rest = _encode((histories, [number[history] for _, _, history in used], ()))[:-1] + _array_header(len(rows))
     columns = (SEPARATOR.join(texts), b"".join(times), b"".join(identities), groups)
-    return _encode((VERSION, *columns, rest + b"".join(rows)))
+    repeats = len(used) - len(set(identities))
+    return _encode((VERSION, repeats, *columns, rest + b"".join(rows)))
 
 
 _U64 = 0xCF
@@ -491,7 +495,7 @@ def columns_of(data: bytes, name: str) -> Columns:
     times = array("q", block.times)
     if sys.byteorder == "little":
         times.byteswap()
-    return Columns(block.texts, times, block.identities, block.groups)
+    return Columns(block.repeats, block.texts, times, block.identities, block.groups)
 
 
 def _checked(data: bytes, name: str) -> _Block:

@@ -18,6 +18,12 @@ _LEFT_OUT = re.compile(
     "\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufe00-\ufe0f\ufeff]"
 )
 """Vowel signs of Arabic and Hebrew, invisible marks, how an emoji is to look."""
+_COMMON = re.compile(
+    "[\u00a1-\u00a7\u00a9\u00ab\u00ac\u00ae\u00b0-\u00b4\u00b6-\u00bf\u00e0-\u00f6\u00f8-\u00ff"
+    "\u03b1-\u03c1\u03c3-\u03c9\u0430-\u045f\u05d0-\u05ea\u0621-\u063f\u0641-\u064a\u0660-\u0669\u0904-\u0939\u093e-\u094c"
+    "\u0e01-\u0e30\u2010-\u2027\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3\U0001f300-\U0001f9ff]+"
+)
+"""Characters that stay as they are; others are looked at one by one."""
 _ASCII: Final = bytes(range(128)) + SEPARATOR
 _MOST_REPLACED = 8
 """Different letters of a block that are replaced one by one; more are folded together."""
@@ -40,7 +46,7 @@ def fold_all(texts: bytes) -> bytes:
     if not others:
         return lowered
     # A text that was cut off in a letter is no UTF-8; it stays what it is.
-    known = {char: _folded(char) for char in set(others.decode("utf-8", "surrogateescape"))}
+    known = {char: _folded(char) for char in set(_COMMON.sub("", others.decode("utf-8", "surrogateescape")))}
     changed = [(char, to) for char, to in known.items() if char != to]
     if any(to is None for to in known.values()) or len(changed) > _MOST_REPLACED:
         whole = lowered.decode("utf-8", "surrogateescape")

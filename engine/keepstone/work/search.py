@@ -107,7 +107,7 @@ class _Folded:
         self._first_of_name = list(accumulate((count for _, count in columns.groups[:-1]), initial=0))
         self._length = len(self._identities) // max(len(self._times), 1)
         self._starts: array[int] | None = None
-        self._is_distinct: bool | None = None
+        self.is_distinct = not columns.repeats
 
     @property
     def size(self) -> int:
@@ -115,7 +115,7 @@ class _Folded:
 
     def has(self, terms: Sequence[bytes]) -> bool:
         """Return whether every term is somewhere."""
-        return all(term in self.text for term in terms)
+        return all(map(contains, repeat(self.text), terms))
 
     def find(self, terms: Sequence[bytes], month: str, words: Sequence[str]) -> Iterator[Found]:
         """Yield the rows that have all terms. Words, if there are some, are what they are ranked by."""
@@ -132,19 +132,15 @@ class _Folded:
                 yield Found(name, month, identity, self._times[number], rank)
             at = self.text.find(rarest, end)
 
-    def count(self, term: bytes) -> int:
-        """Return how many rows have a term."""
-        pieces = self.text.split(term)
-        return sum(map(contains, pieces[1:-1], repeat(SEPARATOR))) + 1 if len(pieces) > 1 else 0
-
-    @property
-    def is_distinct(self) -> bool:
-        """Whether every row is a message of its own."""
-        if self._is_distinct is None:
-            length = self._length or 1
-            names = {self._identities[at : at + length] for at in range(0, len(self._identities), length)}
-            self._is_distinct = len(names) == len(self._times)
-        return self._is_distinct
+    def count(self, terms: Sequence[bytes]) -> int:
+        """Return how many rows have all terms."""
+        if len(terms) == 1:
+            pieces = self.text.split(terms[0])
+            return sum(map(contains, pieces[1:-1], repeat(SEPARATOR))) + 1 if len(pieces) > 1 else 0
+        rows = self.text.split(SEPARATOR)
+        for term in terms:
+            rows = [row for row in rows if term in row]
+        return len(rows)
 
     def _find_starts(self) -> array[int]:
         return array("q", accumulate([len(part) + 1 for part in self.text.split(SEPARATOR)], initial=0))
@@ -183,8 +179,8 @@ class Search:
         for month, group in groupby(self._blocks, key=lambda one: one[0]):
             enough = limit is not None and len(hits) >= max(limit, RANKED)
             some = [block for _, recipe in group if (block := self._folded(recipe)).has(terms)]
-            if enough and within.is_everywhere and len(terms) == 1 and self._is_distinct(month, some):
-                counted += sum(block.count(terms[0]) for block in some)
+            if enough and within.is_everywhere and self._is_distinct(month, some):
+                counted += sum(block.count(terms) for block in some)
                 continue
             ranked_by = words if len(hits) < RANKED else ()
             found: dict[tuple[bytes, bytes], Found] = {}

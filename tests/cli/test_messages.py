@@ -115,7 +115,7 @@ def test_search_is_narrowed_like_messages(kept: Kept, options: list[str], total:
 def test_search_marks_words_on_a_terminal_which_nothing_else_steers(kept: Kept) -> None:
     terminal = kept.box.terminal("search", "hello", "--chat", "ana")
     assert terminal.end() == 0
-    assert b"Ana: \x1b[1mHello\x1b[0m there" in terminal.seen
+    assert b"Ana: \x1b[1;33mHello\x1b[0m there" in terminal.seen
     assert b"\\x1b[31m" in terminal.seen
     assert b"\x1b[31m" not in terminal.seen
 

@@ -18,7 +18,7 @@ from keepstone_cli.messages import SNAPSHOT, choosing, here, line
 from keepstone_cli.output import Output, clean, count
 from keepstone_cli.settings import open_repository
 
-_BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+_BOLD, _DIM, _PLAIN = "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
 
 
 @click.command("search")

@@ -46,16 +46,6 @@ class Found:
     rank: int = 0
     """0 if all terms are whole words near each other; 1 if they are whole words; 2 if they are near; 3."""
 
-    @property
-    def key(self) -> tuple[bytes, bytes]:
-        """What makes two readings of a month the same message."""
-        return self.conversation, self.identity
-
-    @property
-    def newest_first(self) -> tuple[int, bytes, bytes]:
-        """What hits are sorted by."""
-        return -self.time_ms, self.conversation, self.identity
-
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -95,6 +85,10 @@ class Within:
         return self == Within()
 
 
+_Hit = tuple[int, bytes, bytes, bytes]
+"""Time, negative, so that the newest is the least; conversation; identity; the folded text."""
+
+
 class _Folded:
     """The columns of a block, the texts folded."""
 
@@ -117,8 +111,8 @@ class _Folded:
         """Return whether every term is somewhere."""
         return all(map(contains, repeat(self.text), terms))
 
-    def find(self, terms: Sequence[bytes], month: str, words: Sequence[str]) -> Iterator[Found]:
-        """Yield the rows that have all terms. Words, if there are some, are what they are ranked by."""
+    def find(self, terms: Sequence[bytes]) -> Iterator[_Hit]:
+        """Yield the rows that have all terms."""
         starts = self._starts = self._starts or self._find_starts()
         rarest = min(terms, key=self.text.count) if len(terms) > 1 else terms[0]
         at = self.text.find(rarest)
@@ -128,8 +122,7 @@ class _Folded:
             if len(terms) == 1 or all(self.text.find(term, start, end) >= 0 for term in terms):
                 name = self._names[bisect_right(self._first_of_name, number) - 1]
                 identity = self._identities[number * self._length : (number + 1) * self._length]
-                rank = _rank(self.text[start:end].decode("utf-8", "replace"), words) if words else 0
-                yield Found(name, month, identity, self._times[number], rank)
+                yield -self._times[number], name, identity, self.text[start:end]
             at = self.text.find(rarest, end)
 
     def count(self, terms: Sequence[bytes]) -> int:
@@ -174,26 +167,30 @@ class Search:
             return Page([], 0)
         terms = [word.encode() for word in words]
         within = within or Within()
-        hits: list[Found] = []
-        counted = 0
+        hits: list[tuple[str, list[_Hit]]] = []
+        number = counted = 0
         for month, group in groupby(self._blocks, key=lambda one: one[0]):
-            enough = limit is not None and len(hits) >= max(limit, RANKED)
+            enough = limit is not None and number >= max(limit, RANKED)
             some = [block for _, recipe in group if (block := self._folded(recipe)).has(terms)]
             if enough and within.is_everywhere and self._is_distinct(month, some):
                 counted += sum(block.count(terms) for block in some)
                 continue
-            ranked_by = words if len(hits) < RANKED else ()
-            found: dict[tuple[bytes, bytes], Found] = {}
-            for hit in (hit for block in some for hit in block.find(terms, month, ranked_by)):
-                if hit.key not in found or hit.rank < found[hit.key].rank:
-                    found[hit.key] = hit
-            wanted = found.values() if within.is_everywhere else filter(within.has, found.values())
+            readings: dict[tuple[bytes, bytes], list[_Hit]] = {}
+            for hit in (hit for block in some for hit in block.find(terms)):
+                readings.setdefault(hit[1:3], []).append(hit)
+            wanted = [
+                (month, one)
+                for one in sorted(map(sorted, readings.values()))
+                if within.is_everywhere or within.has(_found(month, one))
+            ]
             if enough:
-                counted += sum(1 for _ in wanted)
+                counted += len(wanted)
             else:
-                hits += sorted(wanted, key=lambda hit: hit.newest_first)
-        hits[:RANKED] = sorted(hits[:RANKED], key=lambda hit: hit.rank)
-        return Page(hits if limit is None else hits[:limit], len(hits) + counted)
+                hits += wanted
+                number = len(hits)
+        ranked = sorted((_found(month, one, words) for month, one in hits[:RANKED]), key=lambda hit: hit.rank)
+        page = ranked[:limit] + [_found(month, one, words) for month, one in hits[RANKED:limit]]
+        return Page(page, len(hits) + counted)
 
     def _is_distinct(self, month: str, some: Sequence[_Folded]) -> bool:
         return month in self._alike and all(block.is_distinct for block in some)
@@ -206,6 +203,13 @@ class Search:
                 self._held[recipe] = found
                 self._size += found.size
         return found
+
+
+def _found(month: str, readings: Sequence[_Hit], words: Sequence[str] = ()) -> Found:
+    """Return the message of some readings, ranked by words if there are some."""
+    time, conversation, identity, _ = readings[0]
+    rank = min(_rank(hit[3].decode("utf-8", "replace"), words) for hit in readings) if words else 0
+    return Found(conversation, month, identity, -time, rank)
 
 
 def terms_of(text: str) -> list[str]:

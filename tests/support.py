@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 import keepstone
 from keepstone.repo.keys import Credential
 from keepstone.store import Store
@@ -16,6 +18,8 @@ from keepstone.store.memory import MemoryStore
 
 KEY = keepstone.parse_digits("0123456789abcdef" * 4)
 """A fixed 64-digit key: unlocks without a KDF."""
+FIXTURES = Path(os.environ.get("KEEPSTONE_FIXTURES", Path(__file__).parents[2] / "shared" / "fixtures"))
+"""Sample files of real applications: beside the checkout, or where the environment says; often they are not there."""
 START_NS = 1_700_000_000_000_000_000
 
 
@@ -47,6 +51,14 @@ class FakeClock:
         import time
 
         return time.monotonic()
+
+
+def sample(name: str) -> bytes:
+    """Return a sample file; the test is skipped where it is not."""
+    path = FIXTURES / name
+    if not path.exists():
+        pytest.skip(f"the sample {path} is not here")
+    return path.read_bytes()
 
 
 def noise(seed: object, length: int) -> bytes:

@@ -33,6 +33,7 @@ VERBS = {
     "restore": "Recreate a snapshot, a folder or a file.",
     "chats": "List the conversations of all phones and programs.",
     "messages": "Show the messages of a chat.",
+    "timeline": "Show what snapshots brought and lost of a chat.",
     "search": "Find messages by their words.",
     "calls": "List calls.",
     "export": "Write chats as web pages, JSON, text, a table or mail.",

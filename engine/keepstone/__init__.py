@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from keepstone.work.query import Change, Found, Listed, Stats
     from keepstone.work.restore import RestoreOptions, RestoreResult
     from keepstone.work.take_messages import Showing
+    from keepstone.work.timeline import MessageChange, Moment
 
 _LATER = {
     "Change": "keepstone.work.query",
@@ -50,7 +51,9 @@ _LATER = {
     "Explanation": "keepstone.work.explain",
     "Found": "keepstone.work.query",
     "Listed": "keepstone.work.query",
+    "MessageChange": "keepstone.work.timeline",
     "Messages": "keepstone.work.messages",
+    "Moment": "keepstone.work.timeline",
     "Origin": "keepstone.work.archive",
     "RestoreOptions": "keepstone.work.restore",
     "RestoreResult": "keepstone.work.restore",
@@ -85,7 +88,9 @@ __all__ = [
     "KeepstoneError",
     "Listed",
     "Listener",
+    "MessageChange",
     "Messages",
+    "Moment",
     "Notice",
     "Origin",
     "Problem",

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containers import writers
-from keepstone.containers import Budget, Concat, Deflate, Keys, MemorySource, Node, Unwrapped, compressor, unwrap
+from keepstone.containers import (
+    Budget,
+    Concat,
+    Deflate,
+    DeflateSettings,
+    Keys,
+    MemorySource,
+    Node,
+    Unwrapped,
+    compressor,
+    transforms,
+    unwrap,
+)
+from keepstone.containers.source import Pieces
 
 KEYS = Keys()
 
@@ -148,6 +162,22 @@ def test_gzip_and_zlib_streams_of_every_level_are_unwrapped(level: int) -> None:
     plain = writers.text(random.Random(12), 200_000)
     assert unwrapped(writers.gzip_of(plain, level))[1] == [plain]
     assert unwrapped(writers.zlib_of(plain, level))[1] == [plain]
+
+
+def test_a_file_of_gzip_does_not_pay_for_the_encoder_that_differs_only_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest, tried = transforms.deflate, []
+
+    def counting(settings: DeflateSettings, inner: Pieces, cuts: Sequence[int] = ()) -> Pieces:
+        tried.append(settings.encoder)
+        return honest(settings, inner, cuts)
+
+    data = writers.text(random.Random(11), 9_000)
+    stream = b"".join(transforms.deflate(DeflateSettings(compressor.GZIP, 6, -15, 0, 0), iter([data])))
+    monkeypatch.setattr(transforms, "deflate", counting)
+    unwrapped(b"\x1f\x8b\x08" + bytes(7) + stream + struct.pack("<2I", zlib.crc32(data), len(data)))
+    assert compressor.INFO_ZIP not in tried
 
 
 def test_gzip_members_in_a_row_and_bytes_after_them_are_kept() -> None:

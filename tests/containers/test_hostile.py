@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import os
 import random
@@ -13,11 +14,12 @@ import sys
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from containers import writers
+from containers import quines, writers
 from keepstone.containers import (
     Budget,
     Deflate,
@@ -217,6 +219,19 @@ def test_an_archive_that_contains_itself_ends() -> None:
     for _ in range(40):
         data = writers.gzip_of(data, 1)
     check(data)
+
+
+@pytest.mark.parametrize("build", [quines.gzip_quine, quines.zip_quine])
+def test_an_archive_that_is_its_own_content_is_left_as_it_is_after_bounded_work(build: Callable[[], bytes]) -> None:
+    quine = build()
+    if quine.startswith(b"PK"):
+        assert zipfile.ZipFile(io.BytesIO(quine)).read("q") == quine
+    else:
+        assert gzip.decompress(quine) == quine
+    assert unwrap(MemorySource(quine), KEYS).report.members <= 1
+    check(quine)
+    check(writers.zip_of({f"{number}": quine for number in range(300)}, zipfile.ZIP_STORED))
+    check(writers.gzip_of(writers.gzip_of(quine)))
 
 
 class Slow:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import zlib
-from pathlib import Path
 
 import pytest
 
@@ -27,6 +25,7 @@ from keepstone.containers import (
     unwrap,
 )
 from keepstone.containers.keys import derive_archive, hkdf, open_backup_id
+from support import sample
 
 KEYS = Keys(recovery=(SignalRecoveryKey(writers.RECOVERY_KEY.encode()),))
 METADATA = writers.signal_metadata(random.Random(0))
@@ -154,10 +153,7 @@ def test_the_key_derivation_is_the_one_of_signal() -> None:
 
 
 def test_a_real_backup_becomes_its_frames_and_itself_again() -> None:
-    folder = Path(os.environ.get("KEEPSTONE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures"))
-    path = folder / "signal" / "legacy-account.binproto.encrypted"
-    if not path.exists():
-        pytest.skip(f"the sample {path} is not here")
+    data = sample("signal/legacy-account.binproto.encrypted")
     characters, account = b"m" * 64, bytes([0x11] * 16)
     backup_key = hkdf(characters, b"20240801_SIGNAL_BACKUP_KEY", 32)
     backup_id = hkdf(backup_key, b"20241024_SIGNAL_BACKUP_ID:" + account, 16)
@@ -166,7 +162,7 @@ def test_a_real_backup_becomes_its_frames_and_itself_again() -> None:
         2, writers.field(1, iv) + writers.field(2, open_backup_id(characters, iv, backup_id))
     )
     keys = Keys(recovery=(SignalRecoveryKey(characters),))
-    result = unwrap(MemorySource(path.read_bytes()), keys, companion=metadata)
+    result = unwrap(MemorySource(data), keys, companion=metadata)
     assert result.node is not None, result.report
-    contents = writers.read_leaves(result.node, path.read_bytes(), keys)
-    assert writers.rebuilt(result.node, contents, keys) == path.read_bytes()
+    contents = writers.read_leaves(result.node, data, keys)
+    assert writers.rebuilt(result.node, contents, keys) == data

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import zipfile
 import zlib
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from containers import writers
 from keepstone.containers import AesGcm, Concat, Keys, MemorySource, parse_key, recognise, unwrap
+from support import sample
 
 SALT, AES = bytes(range(32, 64)), bytes(range(64, 96))
 ROOT = Keys(whatsapp=parse_key(writers.ROOT_KEY.hex().encode()) or ())
@@ -24,11 +23,7 @@ def old_key_file(salt: bytes = SALT, aes: bytes = AES) -> bytes:
 
 
 def fixture(name: str) -> bytes:
-    folder = Path(os.environ.get("KEEPSTONE_FIXTURES", Path(__file__).parents[2].parent / "shared" / "fixtures"))
-    path = folder / "whatsapp-android" / name
-    if not path.exists():
-        pytest.skip(f"the sample {path} is not here")
-    return path.read_bytes()
+    return sample(f"whatsapp-android/{name}")
 
 
 @pytest.mark.parametrize("name", ["msgstore.db.crypt12", "msgstore.db.crypt14", "msgstore.db.crypt15"])

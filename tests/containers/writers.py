@@ -108,36 +108,37 @@ def _sealed(header: bytes, key: bytes, iv: bytes, plain: bytes, with_md5: bool) 
 
 def signal_backup(rng: random.Random, frames: int, blobs: list[bytes], version: int = 1) -> bytes:
     """Return a version 1 backup of some statements and attachments."""
+    out = [field(5, field(1, 200))]
+    for number in range(frames):
+        out.append(field(2, field(1, b"INSERT INTO message VALUES (?, ?)") + field(2, field(2, number))))
+        if number % max(1, frames // max(1, len(blobs))) == 0 and blobs:
+            blob = blobs.pop()
+            out += [field(4, field(1, number) + field(2, 1) + field(3, len(blob))), blob]
+    return signal_file(rng, [*out, field(6, 1)], version)
+
+
+def signal_file(rng: random.Random, frames: list[bytes], version: int = 1) -> bytes:
+    """Return a version 1 backup of frames; behind one that announces an attachment comes its content."""
     iv, salt = rng.randbytes(16), rng.randbytes(32)
     aes, mac = derive_signal(DIGITS.encode(), salt)
     header = field(1, field(1, iv) + field(2, salt) + (field(3, version) if version else b""))
     out = bytearray(struct.pack(">I", len(header)) + header)
     counter = struct.unpack(">I", iv[:4])[0]
-
-    def stream() -> tuple[bytes, Cipher[modes.CTR]]:
-        nonlocal counter
+    is_blob = False
+    for data in frames:
         used = struct.pack(">I", counter) + iv[4:]
         counter = (counter + 1) & 0xFFFFFFFF
-        return used, Cipher(algorithms.AES(aes), modes.CTR(used))
-
-    def write(frame: bytes) -> None:
-        encryptor = stream()[1].encryptor()
-        size = struct.pack(">I", len(frame) + 10)
-        if version:
-            size = encryptor.update(size)
-        body = encryptor.update(frame)
-        out.extend(size + body + hmac.digest(mac, (size if version else b"") + body, "sha256")[:10])
-
-    write(field(5, field(1, 200)))
-    for number in range(frames):
-        write(field(2, field(1, b"INSERT INTO message VALUES (?, ?)") + field(2, field(2, number))))
-        if number % max(1, frames // max(1, len(blobs))) == 0 and blobs:
-            blob = blobs.pop()
-            write(field(4, field(1, number) + field(2, 1) + field(3, len(blob))))
-            used, cipher = stream()
-            body = cipher.encryptor().update(blob)
-            out.extend(body + hmac.digest(mac, used + body, "sha256")[:10])
-    write(field(6, 1))
+        encryptor = Cipher(algorithms.AES(aes), modes.CTR(used)).encryptor()
+        if is_blob:
+            body = encryptor.update(data)
+            out += body + hmac.digest(mac, used + body, "sha256")[:10]
+        else:
+            size = struct.pack(">I", len(data) + 10)
+            if version:
+                size = encryptor.update(size)
+            body = encryptor.update(data)
+            out += size + body + hmac.digest(mac, (size if version else b"") + body, "sha256")[:10]
+        is_blob = not is_blob and data[:1] == b"\x22"
     return bytes(out)
 
 
@@ -218,7 +219,12 @@ def signal_media(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     """Return the name and the bytes of a file of the media store."""
     key = rng.randbytes(64)
     name = hashlib.sha256(hashlib.sha256(data).digest() + key).hexdigest()
-    return f"files/{name[:2]}/{name}", _cbc(key[:32], key[32:], data, rng)
+    return f"files/{name[:2]}/{name}", sealed_media(rng, data, key)
+
+
+def sealed_media(rng: random.Random, data: bytes, key: bytes) -> bytes:
+    """Return such a file, sealed by a key of its own, with zeros behind its content."""
+    return _cbc(key[:32], key[32:], data + bytes(rng.randrange(1000)), rng)
 
 
 def _cbc(aes: bytes, mac: bytes, plain: bytes, rng: random.Random) -> bytes:

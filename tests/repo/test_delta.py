@@ -171,7 +171,7 @@ def test_no_chunk_is_written_that_takes_too_many_frames_to_read(
 
 
 def test_what_a_reader_climbs_is_counted_as_it_climbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keepstone.repo.repository.FRAME_CACHE_BYTES", 0)
+    monkeypatch.setattr("keepstone.repo.frames.FRAME_CACHE_BYTES", 0)
     place = Place(tmp_path).init()
     with place.open(in_memory=True) as client:
         repository = client._repository
@@ -338,7 +338,7 @@ def test_depth_is_read_up_to_what_the_format_allows(tmp_path: Path, depth: int, 
 
 def test_many_bases_of_many_bases_are_bounded_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two frames stand on two others, and so on: without a bound, reading would take two to the power of depth."""
-    monkeypatch.setattr("keepstone.repo.repository.FRAME_CACHE_BYTES", 0)
+    monkeypatch.setattr("keepstone.repo.frames.FRAME_CACHE_BYTES", 0)
     place = Place(tmp_path).init()
     with place.open(in_memory=True) as client:
         repository = client._repository

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from faults.faultstore import FaultStore
 from keepstone.hashing import SubKeys
@@ -40,6 +41,12 @@ def _fill(folder: Path, numbers: Sequence[int], limit: int = 400_000) -> None:
     kept.close()
 
 
+def _keep_frame(kept: Kept, numbers: Sequence[int]) -> None:
+    parts = [noise(number, LENGTH) for number in numbers]
+    frame = zstandard.ZstdCompressor().compress(b"".join(parts))
+    kept.keep_frame(b"".join(map(_name, numbers)), [LENGTH] * len(parts), frame)
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("kept.*"))
 
@@ -62,6 +69,42 @@ def test_what_was_kept_is_there_in_the_next_run(tmp_path: Path) -> None:
     _fill(tmp_path, range(20))
     assert _right_or_none(tmp_path, range(20)) == 20
     assert _kept(tmp_path).get(_name(99)) is None
+
+
+def test_every_part_of_a_frame_is_there_in_the_next_run(tmp_path: Path) -> None:
+    kept = _kept(tmp_path)
+    for first in range(0, 42, 6):
+        _keep_frame(kept, range(first, first + 6))
+    kept.close()
+    assert _right_or_none(tmp_path, random.Random(1).sample(range(42), 42)) == 42
+
+
+def test_a_part_that_is_used_keeps_its_frame(tmp_path: Path) -> None:
+    kept = _kept(tmp_path, 100_000)
+    _keep_frame(kept, range(4))
+    for number in range(100, 200):
+        kept.keep(_name(number), noise(number, LENGTH))
+        if number % 10 == 0:
+            kept._opened.clear()
+            assert kept.get(_name(2)) == noise(2, LENGTH)
+    kept.close()
+    assert _right_or_none(tmp_path, range(4)) == 4
+
+
+def test_a_damaged_frame_gives_the_right_bytes_or_none(tmp_path: Path) -> None:
+    kept = _kept(tmp_path / "whole")
+    _keep_frame(kept, range(5))
+    _keep_frame(kept, range(5, 10))
+    kept.close()
+    rng = random.Random(3)
+    for attempt in range(40):
+        folder = tmp_path / str(attempt)
+        shutil.copytree(tmp_path / "whole", folder)
+        (path,) = _files(folder)
+        data = bytearray(path.read_bytes())
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        assert _right_or_none(folder, range(10)) == 5
 
 
 def test_nothing_at_rest_can_be_read(tmp_path: Path) -> None:
@@ -89,7 +132,7 @@ def test_what_nobody_has_changed_yet_pushes_nothing_out(tmp_path: Path) -> None:
     for number in range(5):
         kept.keep(_name(number), noise(number, LENGTH))
     for number in range(100, 200):
-        kept.keep(_name(number), noise(number, LENGTH), if_room=True)
+        _keep_frame(kept, [number])
     assert all(kept.get(_name(number)) for number in range(5))
     assert kept.get(_name(100)) is not None
     assert kept.get(_name(199)) is None

@@ -38,6 +38,12 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
             os.write(0, b"\xff" * 100)
         elif order == "environment":
             yield Loss(what=" ".join(sorted(os.environ)))
+        elif order == "process":
+            yield Loss(what=str(os.getpid()))
+        elif order == "work":
+            sum(range(20_000_000))
+        elif order == "large":
+            bytearray(b"x") * 500_000_000
         elif order == "absent":
             try:
                 folder.open("../secret")

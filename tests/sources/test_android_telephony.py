@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
-from keepstone.messages.model import Call, Message
+import pytest
+
+from keepstone.messages.model import Call, Loss, Message
 from keepstone.sources import android_telephony, sms_backup_restore
 from keepstone.sources.reading import MemoryFolder, Options, Reader
 from sources.test_sms_backup_restore import backup, mms, sms
@@ -64,3 +67,48 @@ def test_damage_never_fails() -> None:
         folder = MemoryFolder({"mmssms.db": bytes(damaged)})
         if READER.recognises("mmssms.db", bytes(damaged[:4096]), folder):
             list(READER.read("mmssms.db", folder, Options()))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "CREATE VIEW part AS WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) SELECT n AS mid FROM x",
+        "CREATE VIRTUAL TABLE part USING fts5(mid, seq, _id, ct, text)",
+        "CREATE TABLE part (a)",
+        "CREATE TABLE part (mid, seq, ct, _id GENERATED ALWAYS AS (mid + 1))",
+        "",
+    ],
+)
+def test_what_stands_in_the_place_of_a_table_costs_that_table_only(hostile: str) -> None:
+    content = database(SCHEMA + "ALTER TABLE part RENAME TO kept;" + hostile)
+    folder = MemoryFolder({"mmssms.db": content})
+    assert READER.recognises("mmssms.db", content[:4096], folder)
+    found = list(READER.read("mmssms.db", folder, Options()))
+    assert [one.text for one in found if isinstance(one, Message)] == ["a", ""]
+    assert any(isinstance(one, Loss) for one in found) or "GENERATED" in hostile
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "DROP TABLE sms; CREATE VIEW sms AS SELECT 1 AS _id, load_extension('x') AS body",
+        "CREATE TRIGGER t AFTER DELETE ON sms BEGIN SELECT writefile('/tmp/keepstone-hostile', 'x'); END",
+        "ALTER TABLE sms ADD COLUMN g AS (hex(body) || printf('%.*c', 100000000, 'x'))",
+        "CREATE INDEX i ON sms (length(body))",
+        "UPDATE sms SET date = 9e300, address = x'ff00', body = x'fffe', type = 'x'",
+        "DROP TABLE threads; DROP TABLE addr",
+    ],
+)
+def test_a_hostile_schema_runs_nothing_and_never_fails(hostile: str) -> None:
+    content = database(SCHEMA + hostile)
+    folder = MemoryFolder({"mmssms.db": content})
+    READER.recognises("mmssms.db", content[:4096], folder)
+    list(READER.read("mmssms.db", folder, Options()))
+    assert not Path("/tmp/keepstone-hostile").exists()
+
+
+def test_times_in_seconds_and_in_milliseconds_are_told_apart() -> None:
+    more = "INSERT INTO pdu VALUES (9, 1, 1500000000123, 2, 1, 'u')"
+    folder = MemoryFolder({"mmssms.db": database(SCHEMA + more)})
+    found = [one for one in READER.read("mmssms.db", folder, Options()) if isinstance(one, Message)]
+    assert [one.time_ms for one in found if one.precision_ms == 1000] == [1_500_000_000_000, 1_500_000_000_123]

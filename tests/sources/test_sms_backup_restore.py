@@ -124,11 +124,14 @@ def test_a_document_type_is_refused() -> None:
 
 def test_endless_nesting_and_endless_values_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert messages(b"<smses>" + b"<a>" * 100_000 + sms('"x"').encode()) != []
-    monkeypatch.setattr(backup_xml, "MAX_TAG", 200_000)
-    long = backup(sms(quoteattr("x" * 1_000_000)), sms('"b"', date=2))
+    monkeypatch.setattr(backup_xml, "MAX_TAG", 1_000_000)
+    long = backup(sms(quoteattr("x" * 5_000_000)), sms('"b"', date=2))
     assert [message.text[-1:] for message in messages(long)] == ["x", "b"]
     assert len(losses(long)) == 1
-    (cut, _) = messages(backup(mms(bytes(1_000_000)), sms('"b"')))
+    video = noise(3, 3_000_000)
+    (whole, _) = messages(backup(mms(video), sms('"b"')))
+    assert (whole.attachments[0].sha256, whole.attachments[0].size) == (sha256(video).digest(), len(video))
+    (cut, _) = messages(backup(mms(video), sms('"b"')).decode().encode("utf-16"))
     assert (cut.attachments[0].sha256, cut.attachments[0].size) == (b"", -1)
 
 

@@ -13,6 +13,7 @@ import pytest
 from keepstone.messages.model import Item, Loss, Message
 from keepstone.sources import whatsapp_export, whatsapp_words
 from keepstone.sources.reading import MemoryFolder, Options, Reader, UnreadableSource
+from sources.whatsapp_heads import LATE
 
 READER: Reader = whatsapp_export
 FIXTURES = Path(os.environ.get("KEEPSTONE_FIXTURES", Path(__file__).parents[2].parent / "shared" / "fixtures"))
@@ -41,7 +42,7 @@ def when(message: Message) -> str:
         ("2023/12/20, 12:46 am - Ann: hi", "2023-12-20 00:46:00"),
         ("15.04.2016, 15:04 - Ann: hi", "2016-04-15 15:04:00"),
         ("13.6.2018 klo 21.25.15 - Ann: hi", "2018-06-13 21:25:15"),
-        ("13. 6. 2018. 21:25:15 Ann: hi", ""),
+        ("13. 6. 2018. 21:25:15 Ann: hi", "2018-06-13 21:25:15"),
         ("[31/12/2022, 11:40:26] Ann: hi", "2022-12-31 11:40:26"),
         ("[27.03.26, 21:22:39] Ann: hi", "2026-03-27 21:22:39"),
         ("\u200e[14/10/2021, 3:34:09\u202fPM] Ann: hi", "2021-10-14 15:34:09"),
@@ -53,13 +54,48 @@ def when(message: Message) -> str:
     ],
 )
 def test_every_phone_writes_dates_its_own_way(line: str, time: str) -> None:
-    if not time:
-        pytest.skip("a date and a name with nothing between them: read by no rule yet")
     (said,) = messages(line)
     assert (when(said), said.author, said.text) == (time, "~Ann", "hi")
     assert (said.zoned, said.anchored) == (False, False)
     content = line.encode()
     assert READER.recognises("WhatsApp Chat with X.txt", content, MemoryFolder({}))
+
+
+@pytest.mark.parametrize("head", LATE)
+def test_the_last_evening_of_2021_is_read_from_any_phone(head: str) -> None:
+    (said,) = messages(f"{head}Ann: hi")
+    assert when(said)[:16] == "2021-12-31 23:40"
+    assert (said.author, said.text) == ("~Ann", "hi")
+    content = f"{head}Ann: hi\n{head}Bob: ho\n".encode()
+    assert READER.recognises("of any name.txt", content, MemoryFolder({}))
+
+
+def test_a_word_that_may_be_either_half_of_the_day_is_told() -> None:
+    found = items("31/12/21, রাত 11:40 - Ann: hi\n31/12/21, রাত 10:40 - Ann: hi")
+    assert [item.what.count("রাত") for item in found if isinstance(item, Loss)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        ("\u200eReport.pdf • \u200e3 pages \u200edocument omitted", "document", "Report.pdf • 3 pages"),
+        ("look \u200eimage omitted", "image", "look"),
+        ("\u200evideo note omitted", "video", ""),
+        ("I said image omitted", "text", "I said image omitted"),
+        ("POLL:\nWhere?\nOPTION: here (2 votes)", "poll", "POLL:\nWhere?\nOPTION: here (2 votes)"),
+        ("POLL: I did not vote", "text", "POLL: I did not vote"),
+        ("This message was deleted by admin Bob.", "deleted", "This message was deleted by admin Bob."),
+    ],
+)
+def test_what_a_phone_writes_in_the_place_of_other_things(said: str, kind: str, text: str) -> None:
+    (message,) = messages(f"[31/12/21, 23:40:05] Ann: {said}\n")
+    assert (message.kind, message.text) == (kind, text)
+
+
+def test_a_group_that_speaks_itself_tells_notices() -> None:
+    notice = "\u200eMessages and calls are end-to-end encrypted."
+    text = f"[31/12/21, 23:40:05] chat: {notice}\n[31/12/21, 23:40:06] Ann: \u200eWelcome\n"
+    assert [one.kind for one in messages(text)] == ["event", "text"]
 
 
 def test_the_order_of_dates_is_decided_once() -> None:

@@ -17,9 +17,7 @@ from keepstone.errors import ContainerKeyMissing, Unsupported, UsageError
 from keepstone.history import expression, recipe
 from keepstone.history.container_keys import container_keys
 from keepstone.history.snapshot import Snapshot
-from support import Place, noise, picture, words
-
-FIXTURES = Path(os.environ.get("KEEPSTONE_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures"))
+from support import FIXTURES, Place, noise, picture, words
 
 
 @pytest.fixture

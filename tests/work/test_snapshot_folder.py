@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from containers import writers
 from keepstone.containers import Keys
 from keepstone.history import tree
+from keepstone.sources.folders import ZipFolder, _Member
 from keepstone.sources.reading import open_database
 from keepstone.work.snapshot_folder import SnapshotFolder
 from support import Place, noise, report, words
@@ -40,6 +41,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[SnapshotFolder, di
         "below/text": words(1, 400_000),
         "below/noise": noise(2, 3_000_000),
         "packed.gz": writers.gzip_of(words(3, 300_000)),
+        "dump.xml": writers.sms_xml(random.Random(SEED), [noise(number, 20_000 + number) for number in range(9)]),
+        "many.zip": writers.zip_of({f"{number}.txt": words(number, 50_000 * number) for number in range(8)}),
     }
     for name, data in files.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,20 @@ def test_any_part_can_be_read_in_any_order(
             length = data.draw(st.integers(0, 200_000))
             assert file.seek(at) == at
             assert file.read(length) == whole[at : at + length]
+
+
+def test_parts_of_an_archive_are_not_made_again_and_again(stored: tuple[SnapshotFolder, dict[str, bytes]]) -> None:
+    """Members are read in any order; each time only the member is made, not all before it."""
+    folder, _ = stored
+    archive = ZipFolder(folder.open("many.zip"), "many.zip")
+    names = list(archive.names())
+    with archive.open("7.txt") as file:
+        assert not isinstance(file, _Member), "it is read as it is kept, and compressed for nobody"
+        assert file.seek(300_000) == 300_000
+        assert file.read(100) == words(7, 350_000)[300_000:300_100]
+    for name in [*names, *reversed(names)]:
+        with archive.open(name) as file:
+            assert file.read() == words(int(name[0]), 50_000 * int(name[0]))
 
 
 def test_names_that_are_not_there_are_not_found(stored: tuple[SnapshotFolder, dict[str, bytes]]) -> None:

@@ -63,7 +63,8 @@ def command(
             {
                 "message_type": "summary", "passed": result.passed, "snapshots": result.snapshots,
                 "files": result.files, "bytes": result.bytes, "databases": result.databases,
-                "originals": result.originals, "seed": result.seed, "receipt": result.receipt,
+                "originals": result.originals, "messages": result.messages,
+                "contents": result.contents, "seed": result.seed, "receipt": result.receipt,
                 "findings": [
                     {"snapshot": f.snapshot, **path_fields(f.path), "what": f.what} for f in result.findings
                 ],
@@ -76,7 +77,8 @@ def command(
     output.note(
         f"{count(result.files, 'file')} ({size(result.bytes)}) of {count(len(result.snapshots), 'snapshot')} restored "
         f"in {duration(result.duration)}; {count(result.originals, 'file')} compared with the original, "
-        f"{count(result.databases, 'database')} checked"
+        f"{count(result.databases, 'database')} checked, {count(result.messages, 'message')} and "
+        f"{count(result.contents, 'attachment')} compared with the catalogue"
     )
     output.result("the drill passed" if result.passed else f"the drill FAILED (seed {result.seed})")
     return 0 if result.passed else 1

@@ -267,22 +267,52 @@ static void walk_lengths(block *b, const tree *t, output *out)
     }
 }
 
+// Writes eight bytes, the lowest first, of which the whole ones count.
+static inline uint8_t *store(uint8_t *to, uint64_t *bits, unsigned *held)
+{
+    uint64_t value = *bits;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(to, &value, sizeof value);
+#else
+    for (int i = 0; i < 8; i++)
+        to[i] = (uint8_t)(value >> (8 * i));
+#endif
+    to += *held >> 3;
+    *bits = value >> (*held & ~7u);
+    *held &= 7;
+    return to;
+}
+
 static void put_symbols(const block *b, const tree *literals, const tree *distances, output *out)
 {
+    uint64_t bits, value;
+    unsigned held;
+    uint8_t *to;
+
+    // A symbol has at most 15 + 5 + 15 + 13 bits, and less than a byte waits before it.
+    reserve(out, 6 * ((size_t)b->count + 1) + 8);
+    if (out->failed)
+        return;
+    to = out->bytes + out->length, bits = out->bits, held = out->held;
+    to = store(to, &bits, &held);
     for (unsigned i = 0; i < b->count; i++) {
-        unsigned distance = b->distance_of[i], length = b->length_of[i], code;
+        unsigned distance = b->distance_of[i], length = b->length_of[i], code, used;
         if (!distance) {
-            put(out, literals->code[length], literals->length[length]);
-            continue;
+            value = literals->code[length], used = literals->length[length];
+        } else {
+            code = length_code[length];
+            value = literals->code[code + 257], used = literals->length[code + 257];
+            value |= (uint64_t)(length - length_base[code]) << used, used += length_extra[code];
+            distance--;
+            code = distance_code(distance);
+            value |= (uint64_t)distances->code[code] << used, used += distances->length[code];
+            value |= (uint64_t)(distance - distance_base[code]) << used, used += distance_extra[code];
         }
-        code = length_code[length];
-        put(out, literals->code[code + 257], literals->length[code + 257]);
-        put(out, length - length_base[code], length_extra[code]);
-        distance--;
-        code = distance_code(distance);
-        put(out, distances->code[code], distances->length[code]);
-        put(out, distance - distance_base[code], distance_extra[code]);
+        bits |= value << held;
+        held += used;
+        to = store(to, &bits, &held);
     }
+    out->length = (size_t)(to - out->bytes), out->bits = bits, out->held = held;
     put(out, literals->code[END_OF_BLOCK], literals->length[END_OF_BLOCK]);
 }
 

@@ -53,8 +53,14 @@ class _Different(Exception):
     """This candidate did not make the stream."""
 
 
-def match(source: Source, offset: int, limit: int, wbits: int, context: Context, depth: int) -> Deflate:
+def match(
+    source: Source, offset: int, limit: int, wbits: int, context: Context, depth: int, stranger: int = GZIP
+) -> Deflate:
     """Return the proven transform of a deflate stream that begins at an offset and ends within `limit` bytes.
+
+    Args:
+        stranger: the encoder to try last. GNU gzip and Info-ZIP differ only where their input ends, so that the wrong
+            one of the two is found out only after all of it.
 
     Raises:
         Broken: it is no deflate stream, or none that a known encoder makes.
@@ -63,7 +69,7 @@ def match(source: Source, offset: int, limit: int, wbits: int, context: Context,
     if limit <= 4 * BLOCK:
         source, offset = MemorySource(source.read_at(offset, limit)), 0
     wasted = 0
-    for settings in _candidates(source, offset, wbits, context):
+    for settings in _candidates(source, offset, wbits, context, stranger):
         for with_sections in (True, False) if compressor.has_sections(settings) else (False,):
             attempt = _Attempt(source, offset, limit, settings, context, with_sections)
             try:
@@ -85,7 +91,7 @@ def match(source: Source, offset: int, limit: int, wbits: int, context: Context,
     raise Broken("no known encoder made a deflate stream")
 
 
-def _candidates(source: Source, offset: int, wbits: int, context: Context) -> Iterator[DeflateSettings]:
+def _candidates(source: Source, offset: int, wbits: int, context: Context, stranger: int) -> Iterator[DeflateSettings]:
     levels: range = range(1, 10)
     if wbits > 0:
         header = source.read_at(offset, 2)
@@ -94,7 +100,8 @@ def _candidates(source: Source, offset: int, wbits: int, context: Context) -> It
     seen = set()
     few = context.failed_in_a_row >= context.budget.failures
     recent = ((settings.encoder, settings.level, settings.mem_level) for settings in context.recent)
-    for encoder, level, memory in (*recent, *_LIKELY[: _FEW if few else None]):
+    likely = _LIKELY[:_FEW] if few else sorted(_LIKELY, key=lambda candidate: candidate[0] == stranger)
+    for encoder, level, memory in (*recent, *likely):
         settings = DeflateSettings(encoder, level, wbits, memory, 0)
         if (
             level in levels

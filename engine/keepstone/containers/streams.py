@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keepstone.containers.compressor import INFO_ZIP
 from keepstone.containers.context import Context, assemble
 from keepstone.containers.matching import RAW, match
 from keepstone.containers.nodes import LITERAL_LIMIT, Node, Span
@@ -29,7 +30,7 @@ def unwrap_gzip(source: Source, context: Context, depth: int) -> Node | None:
             start = at + _header_length(source.read_at(at, _HEADER_LIMIT))
             if not context.found(source.size - start):
                 break
-            node = match(source, start, source.size - start, RAW, context, depth)
+            node = match(source, start, source.size - start, RAW, context, depth, stranger=INFO_ZIP)
             parts.append(node)
             at = node.span.end + _TRAILER
     except Broken:

@@ -181,7 +181,11 @@ class ContentWriter:
             filled += read
         if progress is not None:
             progress(filled)
-        return (one_piece(self._add(view[:filled]), filled) if filled else b""), filled
+        return (self.write_one(view[:filled]) if filled else b""), filled
+
+    def write_one(self, data: Buffer) -> bytes:
+        """Store bytes, 1 to `ONE_CHUNK`, and return their recipe."""
+        return one_piece(self._add(data), len(data))
 
     def _extent(
         self,

@@ -84,9 +84,10 @@ def all_pieces(recipe: bytes, reader: ChunkReader, name: str) -> Iterator[Piece]
 
 
 def innermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe | None:
-    """Return the piece list inside all transforms of an expression that has one transform at each level, else None.
+    """Return what is inside all transforms of an expression that has one transform at each level, else None.
 
-    A text with one photo in base64 and an archive of one file have one transform as well; they are no such streams.
+    That is a piece list, or several joined, where parts of the stream are kept apart. A text with one photo in base64
+    and an archive of one file have one transform as well; they are no such streams.
 
     Raises:
         Unsupported: it uses an expression that this version does not know.
@@ -100,6 +101,8 @@ def innermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe | None:
         if value[0] == CONCAT:
             parts = _parts(value, name)
             transforms = [part for part in parts if not is_list(part) and part[0] != LITERAL]
+            if within and not transforms:
+                return value
             if len(transforms) != 1 or (parts[0][0] == LITERAL and _literal(parts[0], name).startswith(b"PK")):
                 return None
             (value,) = transforms
@@ -118,6 +121,24 @@ def outermost(recipe: bytes, reader: ChunkReader, name: str) -> Recipe:
 def parts(node: Recipe) -> list[Recipe]:
     """Return what a `CONCAT` joins. Errors as `read`."""
     return _parts(node, "A recipe")
+
+
+def literal(node: Recipe, name: str) -> bytes:
+    """Return what a `LITERAL` stands for. Errors as `read`."""
+    return _literal(node, name)
+
+
+def inside_deflate(node: Recipe, name: str) -> Recipe | None:
+    """Return what is inside a deflate stream; None for any other node. Errors as `read`."""
+    return _transform(node, name)[1] if node[0] in (DEFLATE, DEFLATE_SECTIONS) else None
+
+
+def inside_base64(node: Recipe, name: str) -> Recipe | None:
+    """Return what is inside base64 without lines; None for any other node. Errors as `read`."""
+    if node[0] != BASE64:
+        return None
+    transform, inner = _transform(node, name)
+    return None if isinstance(transform, Base64) and transform.line_length else inner
 
 
 def _read(value: Recipe, reader: ChunkReader, name: str, keys: Keys, depth: int) -> Iterator[bytes]:
@@ -235,7 +256,7 @@ def write(
         store: stores a leaf and returns its recipe.
         add: stores a chunk of the expression itself, cut by `chunker`, if it is long.
     """
-    encoded = encoding.encode(_value(node, leaves, store, name))
+    encoded = encoding.encode(value(node, leaves, store, name))
     if len(encoded) <= lists.INLINE_LIMIT:
         return encoded
     writer = PieceWriter(add, chunker)
@@ -246,15 +267,16 @@ def write(
     return encoding.encode([STORED, decode(writer.finish(), name)])
 
 
-def _value(node: Node, leaves: Iterator[Leaf], store: Callable[[Leaf], bytes], name: str) -> Recipe:
+def value(node: Node, leaves: Iterator[Leaf], store: Callable[[Leaf], bytes], name: str) -> Recipe:
+    """Return the outermost node of an expression's recipe. Arguments as `write`."""
     if isinstance(node, Span):
         recipe = store(next(leaves))
         return decode(recipe, name) if recipe else [LITERAL, b""]
     if isinstance(node, Literal):
         return [LITERAL, node.data]
     if isinstance(node, Concat):
-        return [CONCAT, [_value(part, leaves, store, name) for part in node.parts]]
-    inner = _value(node.inner, leaves, store, name)
+        return [CONCAT, [value(part, leaves, store, name) for part in node.parts]]
+    inner = value(node.inner, leaves, store, name)
     if isinstance(node, Deflate):
         s = node.settings
         settings = [s.encoder, s.level, s.wbits, s.mem_level, s.strategy]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -28,6 +29,8 @@ HOLE = ChunkId(bytes(32))
 INLINE_LIMIT = 128 * PIECE.size
 SPILL_AT = 1024 * 1024
 MAX_DEPTH = 8
+EXPECTED = 8192
+"""A database of 128 MiB in blocks of 16 KiB."""
 MAX_RECIPE = 16 * 1024 * 1024
 
 _decoder = msgspec.msgpack.Decoder(list[object])
@@ -49,6 +52,13 @@ class ChunkReader(Protocol):
     """What reading recipes needs of a repository."""
 
     def read_chunk(self, chunk: ChunkId) -> bytes: ...
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """A reader that reads better if it knows what comes next."""
+
+    def expect(self, chunks: Sequence[ChunkId]) -> None: ...
 
 
 class AddChunk(Protocol):
@@ -206,9 +216,17 @@ class _Noting:
         return read
 
 
+def expected(found: Iterator[Piece], reader: ChunkReader) -> Iterator[Piece]:
+    """Yield the same pieces, having told the reader of some thousands ahead."""
+    while ahead := list(islice(found, EXPECTED)):
+        if isinstance(reader, Expecting) and len(ahead) > 1:
+            reader.expect([piece.chunk for piece in ahead if not piece.is_hole])
+        yield from ahead
+
+
 def read_list(recipe: bytes | Recipe, reader: ChunkReader, name: str) -> Iterator[bytes]:
     """Yield the bytes of a piece list, chunk by chunk; holes as zeros."""
-    for piece in pieces(recipe, reader, name):
+    for piece in expected(pieces(recipe, reader, name), reader):
         if piece.is_hole:
             left = piece.length
             while left:

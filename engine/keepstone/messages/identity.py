@@ -15,7 +15,9 @@ of another source's chat without knowing their ids.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
+from functools import cache
 
 from blake3 import blake3
 
@@ -24,16 +26,28 @@ LENGTH = 16
 
 def identity(purpose: str, *parts: str | bytes | int) -> bytes:
     """Return the identity made of parts, in order. Each part is told from its neighbours and from other types."""
-    stream = [f"keepstone 1 identity {purpose}".encode()]
+    stream = [_begin(purpose)]
     for part in parts:
-        if isinstance(part, int):
-            kind, data = b"i", str(part).encode()
-        elif isinstance(part, str):
-            kind, data = b"s", part.encode("utf-8", "surrogatepass")
+        if isinstance(part, str):
+            try:
+                data = part.encode()
+            except UnicodeEncodeError:
+                data = part.encode("utf-8", "surrogatepass")
+            stream += (_PART(b"s", len(data)), data)
+        elif isinstance(part, int):
+            data = str(part).encode()
+            stream += (_PART(b"i", len(data)), data)
         else:
-            kind, data = b"b", part
-        stream += (kind, len(data).to_bytes(8, "little"), data)
+            stream += (_PART(b"b", len(part)), part)
     return blake3(b"".join(stream)).digest(LENGTH)
+
+
+_PART = struct.Struct("<cQ").pack
+
+
+@cache
+def _begin(purpose: str) -> bytes:
+    return f"keepstone 1 identity {purpose}".encode()
 
 
 def number_key(address: str) -> str:

@@ -1,10 +1,12 @@
 """What later runs will read again, kept on this computer so that it need not be fetched: a pure cache, and bounded.
 
 It holds chunks that new ones will stand on, and the ends of packs, where their directories are. Each is sealed by
-itself in one of two files. The younger file grows; when it has half of the room, the older one goes, and what is used
-out of the older one moves to the younger, so that what is used stays. Where the records are is written down when the
-cache is closed; what a killed run added is cut off again. A seal says which record it is, and whoever asks verifies
-what it says, so whatever happens to the files, the answer is the right one or none.
+It holds chunks that new ones will stand on, and the ends of packs, where their directories are. Each is sealed by
+itself, or with its neighbours in the frame that is stored of them, in one of two files. The younger file grows; when it
+has half of the room, the older one goes, and what is used out of the older one moves to the younger, so that what is
+used stays. Where the records are is written down when the cache is closed; what a killed run added is cut off again. A
+seal says which record it is, and whoever asks verifies what it says, so whatever happens to the files, the answer is
+the right one or none.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import contextlib
 import os
 import struct
 import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from keepstone import encoding, sealing
-from keepstone.errors import Damaged, Unsupported
+from keepstone import compression, encoding, sealing
+from keepstone.errors import Damaged, KeepstoneError, Unsupported
 from keepstone.hashing import SubKeys, keyed
 from keepstone.ids import ID_LENGTH, Buffer, RepositoryId
 from keepstone.repo import format as layout
@@ -28,17 +32,29 @@ KEPT_BYTES = 256 * 1024 * 1024
 """What the two files take together at most."""
 MOST_KEPT = 1024 * 1024
 """A longer record is not kept: chunks of this length are media, which does not resemble its older self."""
+_OPENED = 8
+"""Frames whose content is in memory, as neighbours are asked for one after another."""
 
 _LIST = "kept"
 _LENGTH = struct.Struct("<I")
+
+
+class _Record(encoding.Row):
+    """What one seal has."""
+
+    names: bytes
+    """Of all that is in it, in order."""
+    length: int
+    """Of the sealed bytes."""
+    lengths: bytes = b""
+    """Of each name's bytes, 4 bytes each, in a frame; empty if the record is the bytes of one name."""
 
 
 class _Rows(encoding.Row):
     """What is in one file, in order."""
 
     number: int
-    names: bytes
-    lengths: bytes
+    records: list[_Record]
 
 
 _list_decoder = msgspec.msgpack.Decoder(list[_Rows])
@@ -49,8 +65,11 @@ class _File:
     number: int
     handle: int
     end: int = 0
-    names: list[bytes] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
+    records: list[_Record] = field(default_factory=list)
+
+
+_Place = tuple[_File, int, _Record]
+"""A file, an offset, and the record there."""
 
 
 class Kept:
@@ -65,7 +84,9 @@ class Kept:
         self._bound = layout.Header(layout.LOCAL, sealing.AES_256_GCM, repository).pack()
         self._files: list[_File] = []
         """The older one, if there is one, and the younger one."""
-        self._places: dict[bytes, tuple[_File, int, int]] = {}
+        self._places: dict[bytes, _Place] = {}
+        self._opened: OrderedDict[bytes, bytes] = OrderedDict()
+        """Content of frames by their names, the last used last."""
         self._ready = self._changed = False
         self._lock = threading.Lock()
 
@@ -76,39 +97,60 @@ class Kept:
             place = self._places.get(name)
             if place is None:
                 return None
-            file, offset, length = place
+            record = place[2]
             try:
-                sealed = os.pread(file.handle, length, offset)
-                found = sealing.unseal(self._key, sealing.AES_256_GCM, self._bound + name, sealed, _LIST)
-            except (OSError, Damaged, Unsupported):
+                if not record.lengths:
+                    return self._read(place)
+                plain = self._opened.pop(record.names, None) or self._read(place)
+            except (OSError, KeepstoneError):
                 del self._places[name]
                 return None
-            if file is not self._files[-1]:
-                self._add(name, sealed)
-            return found
+            self._opened[record.names] = plain
+            if len(self._opened) > _OPENED:
+                self._opened.popitem(last=False)
+            return _part(record, name, plain)
 
-    def keep(self, name: bytes, data: Buffer, *, if_room: bool = False) -> None:
-        """Keep a record.
+    def _read(self, place: _Place) -> bytes:
+        """Return what a record says; out of the older file, it moves to the younger."""
+        file, offset, record = place
+        sealed = os.pread(file.handle, record.length, offset)
+        found = sealing.unseal(self._key, sealing.AES_256_GCM, self._bound + record.names, sealed, _LIST)
+        if record.lengths:
+            found = compression.decompress(found, sum(_lengths(record)), _LIST)
+        if file is not self._files[-1]:
+            self._add(record, sealed)
+        return found
 
-        Args:
-            if_room: only if nothing has to go for it.
-        """
+    def keep(self, name: bytes, data: Buffer) -> None:
+        """Keep a record."""
         with self._lock:
             self._open()
-            if self._folder is None or name in self._places or len(data) > MOST_KEPT:
-                return
-            if if_room and sum(file.end for file in self._files) + len(data) > self._half:
-                return
-            self._add(name, sealing.seal(self._key, sealing.AES_256_GCM, self._bound + name, bytes(data)))
+            if self._folder is not None and name not in self._places and len(data) <= MOST_KEPT:
+                self._seal(name, bytes(data))
+
+    def keep_frame(self, names: bytes, lengths: Sequence[int], frame: bytes) -> None:
+        """Keep what is compressed in a frame, if nothing has to go for it.
+
+        Args:
+            names: of the parts, joined; `lengths` are the parts' lengths.
+        """
+        if max(lengths) > MOST_KEPT or sum(lengths) > 4 * MOST_KEPT:
+            return
+        with self._lock:
+            self._open()
+            room = self._half - sum(file.end for file in self._files)
+            if self._folder is not None and len(frame) <= room and names[:ID_LENGTH] not in self._places:
+                self._seal(names, frame, b"".join(map(_LENGTH.pack, lengths)))
+
+    def _seal(self, names: bytes, body: bytes, lengths: bytes = b"") -> None:
+        sealed = sealing.seal(self._key, sealing.AES_256_GCM, self._bound + names, body)
+        self._add(_Record(names, len(sealed), lengths), sealed)
 
     def close(self) -> None:
         """Write down where the records are, and close the files."""
         with self._lock:
             if self._changed and self._folder is not None:
-                rows = [
-                    _Rows(file.number, b"".join(file.names), b"".join(map(_LENGTH.pack, file.lengths)))
-                    for file in self._files
-                ]
+                rows = [_Rows(file.number, file.records) for file in self._files]
                 sealed = sealing.seal(self._key, sealing.AES_256_GCM, self._bound, encoding.encode(rows))
                 with contextlib.suppress(OSError):
                     temporary = self._folder / f"{_LIST}.new"
@@ -140,15 +182,11 @@ class Kept:
 
     def _take(self, row: _Rows) -> None:
         file = _File(row.number, self._open_file(row.number, os.O_RDWR))
-        for at, (length,) in enumerate(_LENGTH.iter_unpack(row.lengths)):
-            name = row.names[at * ID_LENGTH : (at + 1) * ID_LENGTH]
-            self._places[name] = (file, file.end, length)
-            file.names.append(name)
-            file.lengths.append(length)
-            file.end += length
+        for record in row.records:
+            self._place(file, record)
         self._files.append(file)
 
-    def _add(self, name: bytes, sealed: bytes) -> None:
+    def _add(self, record: _Record, sealed: bytes) -> None:
         """Write a sealed record at the end of the younger file. A cache that cannot be written keeps what it has."""
         try:
             if not self._files or self._files[-1].end + len(sealed) > self._half:
@@ -158,18 +196,23 @@ class Kept:
                 return  # The disk is full.
         except OSError:
             return
-        self._places[name] = (file, file.end, len(sealed))
-        file.names.append(name)
-        file.lengths.append(len(sealed))
-        file.end += len(sealed)
+        self._place(file, record)
         self._changed = True
+
+    def _place(self, file: _File, record: _Record) -> None:
+        """Note that a record is at the end of a file."""
+        place = (file, file.end, record)
+        for name in _names(record):
+            self._places[name] = place
+        file.records.append(record)
+        file.end += record.length
 
     def _turn(self) -> None:
         """Begin a new file; of two, the older one goes."""
         number = self._files[-1].number + 1 if self._files else 1
         if len(self._files) > 1:
             old = self._files.pop(0)
-            for name in old.names:
+            for name in (name for record in old.records for name in _names(record)):
                 if name in self._places and self._places[name][0] is old:
                     del self._places[name]
             os.close(old.handle)
@@ -188,4 +231,21 @@ class Kept:
             os.close(file.handle)
         self._files.clear()
         self._places.clear()
+        self._opened.clear()
         self._ready = self._changed = False
+
+
+def _names(record: _Record) -> list[bytes]:
+    return [record.names[at : at + ID_LENGTH] for at in range(0, len(record.names), ID_LENGTH)]
+
+
+def _lengths(record: _Record) -> list[int]:
+    return [length for (length,) in _LENGTH.iter_unpack(record.lengths)]
+
+
+def _part(record: _Record, name: bytes, plain: bytes) -> bytes:
+    """Return the bytes of one name of a frame."""
+    lengths = _lengths(record)
+    which = _names(record).index(name)
+    start = sum(lengths[:which])
+    return plain[start : start + lengths[which]]

@@ -370,6 +370,11 @@ def frame_lengths(row: FrameRow) -> tuple[int, ...]:
     return struct.unpack(f"<{len(row.lengths) // 4}I", row.lengths)
 
 
+def frame_bases(row: FrameRow) -> list[ChunkId]:
+    """Return the ids of the chunks that a frame stands on."""
+    return [ChunkId(row.bases[at : at + ID_LENGTH]) for at in range(0, len(row.bases), ID_LENGTH)]
+
+
 def frame_chunks(row: FrameRow, plain: Buffer, key: bytes, name: str) -> Iterator[tuple[ChunkId, memoryview]]:
     """Yield the chunks of an opened frame, each verified against its id.
 
@@ -386,15 +391,25 @@ def frame_chunks(row: FrameRow, plain: Buffer, key: bytes, name: str) -> Iterato
         at += length
 
 
-def verify_pack(stored: Buffer, pack: PackId, keys: SubKeys, repository: RepositoryId, bases: BaseReader) -> Directory:
+def verify_pack(
+    stored: Buffer,
+    pack: PackId,
+    keys: SubKeys,
+    repository: RepositoryId,
+    bases: BaseReader,
+    opened: Callable[[Directory, int, bytes], None] | None = None,
+) -> Directory:
     """Read a whole stored pack as a reader would, and return its directory.
+
+    Args:
+        opened: is given each frame on which others may stand, once it is verified.
 
     Raises:
         Damaged: its name, a seal, or a chunk id does not match.
     """
     if stored_name(stored) != pack:
         raise Damaged(layout.pack_name(pack), "its bytes do not hash to its name")
-    return _verify_parts(stored, pack, keys, repository, bases, {})
+    return _verify_parts(stored, pack, keys, repository, bases, {}, opened)
 
 
 def _verify_parts(
@@ -404,6 +419,7 @@ def _verify_parts(
     repository: RepositoryId,
     bases: BaseReader,
     verified: Mapping[int, bytes],
+    opened: Callable[[Directory, int, bytes], None] | None = None,
 ) -> Directory:
     view = memoryview(stored)
     name = layout.pack_name(pack)
@@ -424,6 +440,9 @@ def _verify_parts(
         plain = _unpack(directory, ordinal, payload, size, bases)
         for _ in frame_chunks(row, plain, keys.chunk_id, name):
             pass
+        # What is raw did not compress: media, on which nothing stands.
+        if opened is not None and row.method != RAW:
+            opened(directory, ordinal, bytes(plain))
     return directory
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from keepstone import sealing
@@ -22,43 +21,29 @@ from keepstone.errors import (
     NoRepository,
     ObjectNotFound,
     RepositoryExists,
+    StoreError,
     Unsupported,
     UsageError,
     WrongPassword,
 )
 from keepstone.hashing import SubKeys, chunk_id
-from keepstone.ids import ID_LENGTH, Buffer, ChunkId, KeyslotId, PackId, RepositoryId
+from keepstone.ids import Buffer, ChunkId, KeyslotId, PackId, RepositoryId
+from keepstone.memory import give_back
 from keepstone.repo import format as layout
 from keepstone.repo import keys as keyslots
 from keepstone.repo import log, pack, state
 from keepstone.repo.cache import CacheFolder, LocalIndex, Place
+from keepstone.repo.frames import Climb, Frames
 from keepstone.repo.index import open_index
 from keepstone.repo.kept import Kept
 from keepstone.store import Store
 
-FRAME_CACHE_BYTES = 96 * 1024 * 1024
 BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 """Aligned blocks of packs as they are stored: a night's deltas are hundreds of bytes each and lie side by side."""
 _KEPT_BLOCKS = 2
 """Only reads of at most so many blocks are kept; a longer one is a frame that nothing shares."""
 DIRECTORY_CACHE_BYTES = 64 * 1024 * 1024
 """Opened pack directories that are held, by what they take in memory: two hundred nights of an 80 MB database."""
-
-
-class _Climb:
-    """From a delta frame to its bases and theirs: bounded in depth, and in frames altogether."""
-
-    def __init__(self) -> None:
-        self._depth = self._frames = 0
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        self._depth += 1
-        self._frames += 1
-        if self._depth > layout.MAX_DEPTH or self._frames > layout.MAX_FRAMES_CLIMBED:
-            raise Unsupported(name, "has delta frames that stand on more frames than the format allows")
-        yield
-        self._depth -= 1
 
 
 class Repository:
@@ -87,8 +72,7 @@ class Repository:
         """Set when packs that were stored once are no longer listed."""
         self._cache = CacheFolder(cache, self.keys, identity)
         self._index_ready = False
-        self._frames: OrderedDict[tuple[PackId, int], bytes] = OrderedDict()
-        self._frame_bytes = 0
+        self.frames = Frames(self.keys, self._read_aligned, self._found)
         self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._directories: OrderedDict[PackId, tuple[pack.Directory, sealing.FrameCipher]] = OrderedDict()
         self._directory_bytes = 0
@@ -99,6 +83,11 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.store.location}, {self.id.hex()[:8]})"
+
+    def spare_memory(self) -> None:
+        """Hold fewer frames from now on, and give back to the system what earlier work has freed."""
+        self.frames.sparing = True
+        give_back()
 
     # Logs and the local index ----------------------------------------------------------------------------
 
@@ -201,6 +190,7 @@ class Repository:
         """Throw the local index away."""
         self._cache.reset()
         self._climbs.clear()
+        self.frames.expect([])
         self._index_ready = False
 
     # Reading chunks --------------------------------------------------------------------------------------
@@ -291,8 +281,7 @@ class Repository:
             return 0, 1
         key = (place.pack, place.ordinal)
         if key not in self._climbs:
-            bases = [ChunkId(row.bases[at : at + ID_LENGTH]) for at in range(0, len(row.bases), ID_LENGTH)]
-            below = [self._climb(base, above + 1) for base in bases]
+            below = [self._climb(base, above + 1) for base in pack.frame_bases(row)]
             known = [climb for climb in below if climb is not None]
             if len(known) < len(below):
                 return None
@@ -323,6 +312,12 @@ class Repository:
             return None
         return (directory, cipher) if directory.holds(chunk, place.ordinal, place.position) else None
 
+    def _found(self, chunk: ChunkId) -> tuple[Place, pack.Directory, sealing.FrameCipher] | None:
+        """Return where a chunk is, as the pack's own directory confirms."""
+        place = self.ready_index().lookup(chunk)
+        confirmed = None if place is None else self._confirmed(chunk, place)
+        return None if place is None or confirmed is None else (place, *confirmed)
+
     def read_chunk(self, chunk: ChunkId) -> bytes:
         """Return a chunk's bytes, verified against its id.
 
@@ -330,13 +325,14 @@ class Repository:
             ChunkMissing: no pack has it.
             Damaged: the pack that has it is damaged.
         """
-        place = self.ready_index().lookup(chunk)
-        confirmed = None if place is None else self._confirmed(chunk, place)
-        if place is None or confirmed is None:
-            return self._read_missing(chunk, place)
-        directory, cipher = confirmed
-        plain = self._frame(directory, cipher, place.ordinal, _Climb())
-        return self._cut_out(directory, place, plain, chunk)
+        found = self.frames.find(chunk)
+        if found is None:
+            return self._read_missing(chunk, self.index.lookup(chunk))
+        return self.frames.read(chunk, *found, Climb())
+
+    def expect(self, chunks: Sequence[ChunkId]) -> None:
+        """Learn which chunks are read next, so that no frame on which they stand is decoded twice for them."""
+        self.frames.expect(chunks)
 
     def read_base(self, chunk: ChunkId) -> bytes:
         """Return a chunk's bytes as `read_chunk`, from what this computer has kept of it if that is right."""
@@ -344,14 +340,6 @@ class Repository:
         if kept is not None and chunk_id(self.keys.chunk_id, kept) == chunk:
             return kept
         return self.read_chunk(chunk)
-
-    def _cut_out(self, directory: pack.Directory, place: Place, plain: bytes, chunk: ChunkId) -> bytes:
-        lengths = pack.frame_lengths(directory.frames[place.ordinal])
-        start = sum(lengths[: place.position])
-        data = plain[start : start + lengths[place.position]]
-        if chunk_id(self.keys.chunk_id, data) != chunk:
-            raise Damaged(layout.pack_name(directory.pack), f"chunk {chunk.hex()[:16]} in it is not what its id names")
-        return data
 
     def _read_missing(self, chunk: ChunkId, place: Place | None) -> bytes:
         """Say what is wrong: the pack is damaged, or there is none; a wrong local index is rebuilt first."""
@@ -368,24 +356,6 @@ class Repository:
 
     index_is_fresh = False
     """Set once the local index was rebuilt in this run because it did not know a chunk."""
-
-    def _frame(self, directory: pack.Directory, cipher: sealing.FrameCipher, ordinal: int, climb: _Climb) -> bytes:
-        key = (directory.pack, ordinal)
-        with self._lock:
-            kept = self._frames.get(key)
-            if kept is not None:
-                self._frames.move_to_end(key)
-                return kept
-        row = directory.frames[ordinal]
-        name = layout.pack_name(directory.pack)
-        sealed = self._read_aligned(name, directory.offsets[ordinal], row.stored, directory.size)
-        plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self._read_bases(bases, climb, name))
-        with self._lock:
-            self._frames[key] = plain
-            self._frame_bytes += len(plain)
-            while self._frame_bytes > FRAME_CACHE_BYTES and len(self._frames) > 1:
-                self._frame_bytes -= len(self._frames.popitem(last=False)[1])
-        return plain
 
     def _read_aligned(self, name: str, offset: int, length: int, size: int) -> memoryview:
         """Read a range as the aligned range around it, so that reads do not show where frames begin."""
@@ -418,32 +388,43 @@ class Repository:
             raise Damaged(name, "it is shorter than its directory says")
         return data
 
-    def _read_bases(self, bases: bytes, climb: _Climb, name: str) -> bytes:
-        """Return the bytes of a delta frame's base chunks, concatenated.
+    def bases_first(self, packs: Iterable[tuple[PackId, int]]) -> Iterator[tuple[PackId, int]]:
+        """Yield packs so that those come first on whose chunks others stand: read so, no base is decoded again.
 
-        Raises:
-            Unsupported: the frame stands on more frames than the format allows.
-            ChunkMissing: a base is in no pack.
+        A pack that cannot be read is yielded all the same.
         """
-        if len(bases) % ID_LENGTH or len(bases) > layout.MAX_BASES * ID_LENGTH:
-            raise Unsupported(name, "has a delta frame with more bases than the format allows")
-        with climb.step(name):
-            found = []
-            for at in range(0, len(bases), ID_LENGTH):
-                chunk = ChunkId(bases[at : at + ID_LENGTH])
-                place = self.ready_index().lookup(chunk)
-                confirmed = None if place is None else self._confirmed(chunk, place)
-                if place is None or confirmed is None:
-                    raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
-                directory, cipher = confirmed
-                found.append(
-                    self._cut_out(directory, place, self._frame(directory, cipher, place.ordinal, climb), chunk)
-                )
-            return b"".join(found)
+        sizes = dict(packs)
+        done: set[PackId] = set()
+        for start in sorted(sizes):
+            stack = [(start, iter(self._below(start, sizes)))] if start not in done else []
+            done.add(start)
+            while stack:
+                found, below = stack[-1]
+                base = next((other for other in below if other not in done), None)
+                if base is None:
+                    stack.pop()
+                    yield found, sizes[found]
+                else:
+                    done.add(base)
+                    stack.append((base, iter(self._below(base, sizes))))
+
+    def _below(self, found: PackId, sizes: dict[PackId, int]) -> list[PackId]:
+        """Return the other packs that hold bases of what a pack holds."""
+        try:
+            directory, _ = self.directory(found, sizes[found])
+        except (Damaged, Unsupported, StoreError):
+            return []
+        below = set()
+        for base in {base for row in directory.frames for base in pack.frame_bases(row)}:
+            place = self.ready_index().lookup(base)
+            where = None if place is None else self.index.pack(place.pack)
+            if where is not None and where[0] in sizes:
+                below.add(where[0])
+        return sorted(below)
 
     def base_reader(self, bases: bytes) -> bytes:
         """Return the bytes of base chunks, for verifying packs."""
-        return self._read_bases(bases, _Climb(), "A pack")
+        return self.frames.read_bases(bases, Climb(), "A pack")
 
     def close(self) -> None:
         """Close the local index."""

@@ -19,6 +19,7 @@ from typing import ParamSpec
 from keepstone.errors import Damaged, NotEnoughMemory, StoreError, Unsupported, UsageError
 from keepstone.hashing import chunk_id, stored_name
 from keepstone.ids import Buffer, ChunkId, PackId, WriterId
+from keepstone.memory import give_back
 from keepstone.repo import format as layout
 from keepstone.repo import index, log, pack
 from keepstone.repo.repository import Repository
@@ -39,6 +40,8 @@ DELTA_FROM = 4 * 1024
 """Smaller chunks are not worth a frame of their own."""
 MOST_BASE_BYTES = 4 * 1024 * 1024
 OPEN_PACKS = 2
+_TRIM_EVERY = 8
+"""Packs between two times that free memory is given back: threads and packs of all sizes leave holes in it."""
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
 WORKERS = 2
 
@@ -85,6 +88,7 @@ class Writer:
         self._resembling: list[list[Resembling]] = [[], []]
         self._resembling_bytes = [0, 0]
         self._open: list[list[OpenPack]] = [[OpenPack() for _ in range(OPEN_PACKS)], [OpenPack()]]
+        self._closed = 0
         self._stored: list[pack.Directory] = []
         self._unindexed: list[pack.Directory] = []
         self._lock = threading.Lock()
@@ -208,24 +212,23 @@ class Writer:
     def _work(self, chunks: list[tuple[ChunkId, bytes]], lane: int) -> None:
         try:
             frame = pack.make_frame(chunks, self._level)
-            if frame.method != pack.RAW:  # What does not compress is media, and nothing will stand on it.
-                self._keep(chunks, if_room=True)
+            lengths = [len(data) for _, data in chunks]
+            # What does not compress is media, and nothing will stand on it.
+            if frame.method != pack.RAW and max(lengths) >= DELTA_FROM and not self._dry_run:
+                self._repository.kept.keep_frame(frame.ids, lengths, frame.payload)
             self._pack([frame], lane)
         finally:
             self._room.release()
 
     def _work_resembling(self, batch: list[Resembling], lane: int) -> None:
         try:
-            self._keep(((new.chunk, new.data) for new in batch), if_room=False)
+            # It probably changes again where it did this time.
+            for new in batch:
+                if not self._dry_run:
+                    self._repository.kept.keep(new.chunk, new.data)
             self._pack(self._kinship.frames(batch, self._level), lane)
         finally:
             self._batch_room.release()
-
-    def _keep(self, chunks: Iterable[tuple[ChunkId, bytes]], *, if_room: bool) -> None:
-        """Keep chunks on this computer for the next version to stand on. It probably changes where this one did."""
-        for chunk, data in chunks:
-            if len(data) >= DELTA_FROM and not self._dry_run:
-                self._repository.kept.keep(chunk, data, if_room=if_room)
 
     def _pack(self, frames: Iterable[pack.Frame], lane: int) -> None:
         """Put frames into open packs, and close those that are full."""
@@ -251,6 +254,9 @@ class Writer:
         name = stored_name(stored)
         directory = pack.verify_before_publish(stored, name, self._keys, repository.id, deltas)
         self._put(layout.pack_name(name), stored)
+        self._closed += 1
+        if self._closed % _TRIM_EVERY == 0:
+            give_back()
         if not self._dry_run:
             repository.keep_end(directory, stored)
         stored.release()

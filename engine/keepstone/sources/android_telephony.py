@@ -66,6 +66,14 @@ def _names_of(connection: sqlite3.Connection, table: str) -> set[str]:
     return {entry[0] for entry in connection.execute(f"SELECT * FROM {table} LIMIT 0").description}
 
 
+def _has(connection: sqlite3.Connection, table: str, key: str) -> bool:
+    """Return whether there is a table that tells of messages by this column: a view is none."""
+    try:
+        return table in tables(connection) and {key, "_id"} <= _names_of(connection, table)
+    except sqlite3.Error:
+        return False
+
+
 def _rows(connection: sqlite3.Connection, query: str) -> Iterator[Attributes]:
     cursor = connection.execute(query)
     names = [entry[0] for entry in cursor.description]
@@ -127,7 +135,7 @@ class _Beside:
 
 def _threads(connection: sqlite3.Connection) -> Mapping[str, str]:
     """Return the addresses of each conversation, joined by `~`."""
-    if not {"threads", "canonical_addresses"} <= tables(connection):
+    if not (_has(connection, "threads", "recipient_ids") and _has(connection, "canonical_addresses", "address")):
         return {}
     addresses = {
         row["_id"]: row.get("address", "") for row in _rows(connection, "SELECT _id, address FROM canonical_addresses")
@@ -140,8 +148,13 @@ def _threads(connection: sqlite3.Connection) -> Mapping[str, str]:
 
 def _mms(connection: sqlite3.Connection, chats: Chats, files: _Files) -> Iterator[Item]:
     threads = _threads(connection)
-    parts = _Beside(_rows(connection, "SELECT * FROM part ORDER BY mid, seq, _id"), "mid")
-    addresses = _Beside(_rows(connection, "SELECT * FROM addr ORDER BY msg_id, _id"), "msg_id")
+    unusable = [table for table, key in (("part", "mid"), ("addr", "msg_id")) if not _has(connection, table, key)]
+    for table in unusable:
+        yield Loss(what=f"The table {table} is missing or none: what it holds of messages is not read.")
+    in_parts = "SELECT * FROM part ORDER BY mid, seq, _id"
+    in_addresses = "SELECT * FROM addr ORDER BY msg_id, _id"
+    parts = _Beside(iter(()) if "part" in unusable else _rows(connection, in_parts), "mid")
+    addresses = _Beside(iter(()) if "addr" in unusable else _rows(connection, in_addresses), "msg_id")
     missing = 0
     for row in _rows(connection, "SELECT * FROM pdu ORDER BY _id"):
         number = whole(row.get("_id", "")) or 0

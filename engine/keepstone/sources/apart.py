@@ -3,6 +3,7 @@
 Databases and other binary formats are read by large native libraries, and the files come from anywhere. So a reader
 runs in a child process with limits on memory, time and files. The child has no key, no repository and none of this
 process's environment; it sees its folder by asking for parts of files over one socket, and answers with records.
+It recognises files too, so no other process gives somebody's file to a native library.
 Whatever it does, dying, hanging or sending nonsense, becomes an `UnreadableSource` here.
 
 Both sides speak in turn, so neither needs a thread: the child sends records or asks, and waits only for what it asked.
@@ -18,17 +19,18 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from types import TracebackType
 from typing import BinaryIO, Final, cast
 
 import msgspec
 
 from keepstone.errors import KeepstoneError
 from keepstone.messages.model import Call, Conversation, Item, Loss, Message
-from keepstone.sources.reading import Folder, Options, Reader, UnreadableSource
+from keepstone.sources.reading import Copies, Folder, Options, Reader, UnreadableSource
 
 MAX_PART: Final = 64 * 1024 * 1024
 MAX_READ: Final = 1024 * 1024
@@ -37,7 +39,7 @@ BATCH: Final = 512
 BATCH_BYTES: Final = 1024 * 1024
 
 _HEAD = struct.Struct("<IB")
-_NAMES, _SIZE, _READ, _ITEMS, _END, _FAILED, _ANSWER, _MISSING = b"nsridfam"
+_NAMES, _SIZE, _READ, _ITEMS, _END, _FAILED, _ANSWER, _MISSING, _KNOWN = b"nsridfamk"
 _KINDS: tuple[type[Item], ...] = (Conversation, Message, Call, Loss)
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _encoder = msgspec.msgpack.Encoder()
@@ -56,35 +58,108 @@ class Limits:
     """Seconds that it may say nothing."""
 
 
-def read_apart(
-    reader: Reader, name: str, folder: Folder, options: Options, limits: Limits | None = None
-) -> Iterator[Item]:
-    """Yield what `reader.read` yields, read in a child process.
+class Apart:
+    """A child process that recognises and reads one file after another. A context manager; its end ends the child.
 
-    Args:
-        reader: a module; the child imports it by its name.
-
-    Raises:
-        UnreadableSource: nothing, or nothing more, can be read; what was yielded before holds.
+    A child that died, said nonsense, was given up amid a file, or has used much of what it may use is replaced before
+    the next file: `limits` bound what any single file can make it take.
     """
-    limits = limits or Limits()
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:
-            child = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, env=_environment(), close_fds=True,
-            )  # fmt: skip
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._folder: Folder | None = None
+        self.started = 0
+        """Children that there were."""
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child; the next file has one of its own."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        self._connection = self._child = self._folder = None
+
+    def recognise(self, name: str, folder: Folder) -> Reader | None:
+        """Return the reader that knows a file; see `readers.reader_for`.
+
+        Raises:
+            UnreadableSource: the child ended over it.
+        """
+        from keepstone.sources.readers import MODULES, readers
+
+        told = list(self._run("", name, folder, Options()))  # To its end, or the child is taken for given up.
+        return next((readers()[MODULES.index(found)] for found in told if found in MODULES), None)
+
+    def read(self, reader: Reader, name: str, folder: Folder, options: Options) -> Iterator[Item]:
+        """Yield what `reader.read` yields.
+
+        Args:
+            reader: a module; the child imports it by its name.
+
+        Raises:
+            UnreadableSource: nothing, or nothing more, can be read; what was yielded before holds.
+        """
+        for item in self._run(cast(str, vars(reader)["__name__"]), name, folder, options):
+            if not isinstance(item, str):
+                yield item
+
+    def _run(self, module: str, name: str, folder: Folder, options: Options) -> Iterator[Item | str]:
+        ended = False
         try:
-            ours.settimeout(limits.silence)
-            task = (cast(str, vars(reader)["__name__"]), name, options, limits, folder.scratch)
-            _send(ours, _ANSWER, task)
-            yield from _listen(ours, folder, name)
+            connection = self._connected()
+            _send(connection, _ANSWER, (module, name, options, folder.scratch, folder is self._folder))
+            self._folder = folder
+            spent = yield from _listen(connection, folder)
+            ended = not spent
+        except _Refused as error:
+            ended = not error.spent
+            raise UnreadableSource(error.message) from error
         except (OSError, EOFError, msgspec.MsgspecError, struct.error, IndexError) as error:
             raise UnreadableSource(f"The reader of {name!r} ended before it had read it all.") from error
         finally:
-            child.kill()
-            child.wait()
+            if not ended:
+                self.close()
+
+    def _connected(self) -> socket.socket:
+        if self._connection is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._connection = ours
+                self._child = subprocess.Popen(
+                    [sys.executable, "-c", _PROGRAM], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL, env=_environment(), close_fds=True,
+                )  # fmt: skip
+            self.started += 1
+            ours.settimeout(self._limits.silence)
+            _send(ours, _ANSWER, self._limits)
+        return self._connection
+
+
+class _Refused(Exception):
+    """A reader says that it cannot read a file; its process is well."""
+
+    def __init__(self, message: str, spent: bool) -> None:
+        super().__init__(message)
+        self.message, self.spent = message, spent
+
+
+def read_apart(
+    reader: Reader, name: str, folder: Folder, options: Options, limits: Limits | None = None
+) -> Iterator[Item]:
+    """Yield what `reader.read` yields, read in a child process of its own: see `Apart.read`."""
+    with Apart(limits) as child:
+        yield from child.read(reader, name, folder, options)
 
 
 def _environment() -> dict[str, str]:
@@ -93,8 +168,8 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _listen(connection: socket.socket, folder: Folder, name: str) -> Iterator[Item]:
-    """Answer what the child asks, and yield what it found."""
+def _listen(connection: socket.socket, folder: Folder) -> Generator[Item | str, None, bool]:
+    """Answer what the child asks, yield what it found, and return whether it has used much of what it may use."""
     files: dict[str, BinaryIO] = {}
     try:
         while True:
@@ -102,10 +177,12 @@ def _listen(connection: socket.socket, folder: Folder, name: str) -> Iterator[It
             if kind == _ITEMS:
                 for number, item in msgspec.msgpack.decode(body, type=list[tuple[int, msgspec.Raw]]):
                     yield _decoders[number].decode(item)
+            elif kind == _KNOWN:
+                yield msgspec.msgpack.decode(body, type=str)
             elif kind == _END:
-                return
+                return msgspec.msgpack.decode(body, type=bool)
             elif kind == _FAILED:
-                raise UnreadableSource(msgspec.msgpack.decode(body, type=str))
+                raise _Refused(*msgspec.msgpack.decode(body, type=tuple[str, bool]))
             else:
                 _answer(connection, folder, files, kind, body)
     finally:
@@ -127,6 +204,8 @@ def _answer(connection: socket.socket, folder: Folder, files: dict[str, BinaryIO
             raise EOFError
     except FileNotFoundError as error:
         _send(connection, _MISSING, str(error))
+    except UnreadableSource as error:  # A damaged part of an archive: the reader is told, and may go on beside it.
+        _send(connection, _FAILED, error.message)
     else:
         _send(connection, _ANSWER, answer)
 
@@ -171,21 +250,57 @@ _PROGRAM = "from keepstone.sources.apart import serve; serve()"
 
 
 def serve() -> None:
-    """Be the child: read what the other end of standard input says, and exit."""
+    """Be the child: read what the other end of standard input says, file after file, until it closes."""
     connection = socket.socket(fileno=os.dup(0))
-    module, name, options, limits, scratch = msgspec.msgpack.decode(
-        _receive(connection)[1], type=tuple[str, str, Options, Limits, str]
-    )
+    limits = msgspec.msgpack.decode(_receive(connection)[1], type=Limits)
     _confine(limits)
-    try:
-        reader = cast(Reader, import_module(module))
-        _send_items(connection, reader.read(name, _RemoteFolder(connection, scratch), options))
-    except KeepstoneError as error:
-        _send(connection, _FAILED, str(error))
-    except MemoryError:
-        _send(connection, _FAILED, f"The file {name!r} takes more memory to read than a reader is given.")
-    else:
-        _send(connection, _END, None)
+    folder: _RemoteFolder | None = None
+    while True:
+        try:
+            task = _receive(connection)[1]
+        except EOFError:
+            return
+        module, name, options, scratch, same = msgspec.msgpack.decode(task, type=tuple[str, str, Options, str, bool])
+        if folder is None or not same:
+            if folder is not None:
+                folder.copies.close()
+            folder = _RemoteFolder(connection, scratch)
+        folder.copies.keep_for(name)
+        try:
+            _serve_one(connection, module, name, options, folder)
+        except KeepstoneError as error:
+            _send(connection, _FAILED, (str(error), _spent(limits)))
+        except MemoryError:
+            text = f"The file {name!r} takes more memory to read than a reader is given."
+            _send(connection, _FAILED, (text, True))
+        else:
+            _send(connection, _END, _spent(limits))
+
+
+def _serve_one(connection: socket.socket, module: str, name: str, options: Options, folder: _RemoteFolder) -> None:
+    if module:
+        _send_items(connection, cast(Reader, import_module(module)).read(name, folder, options))
+        return
+    from keepstone.sources.readers import MODULES, reader_for, readers
+
+    if (reader := reader_for(name, folder)) is not None:
+        _send(connection, _KNOWN, MODULES[readers().index(reader)])
+
+
+def _spent(limits: Limits) -> bool:
+    """Return whether what this process has used would be missed by the next file."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime > limits.processor / 8 or _peak() > limits.memory / 4
+
+
+def _peak() -> int:
+    """Return the most memory that this process has used, in bytes."""
+    with suppress(OSError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
+    # Second choice, because Linux counts here what the parent used before it made this process.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _confine(limits: Limits) -> None:
@@ -219,6 +334,7 @@ class _RemoteFolder:
         self._connection = connection
         self._names: list[str] | None = None
         self.scratch = scratch
+        self.copies = Copies()
 
     def names(self) -> Sequence[str]:
         if self._names is None:
@@ -240,6 +356,8 @@ class _RemoteFolder:
         answer, body = _receive(self._connection)
         if answer == _MISSING:
             raise FileNotFoundError(msgspec.msgpack.decode(body, type=str))
+        if answer == _FAILED:
+            raise UnreadableSource(msgspec.msgpack.decode(body, type=str))
         return body
 
 

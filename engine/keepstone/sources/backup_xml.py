@@ -2,12 +2,14 @@
 
 The parser is fed blocks and its handlers fill a queue, emptied after each block. Where the parser stops, a new one
 goes on at the next record that begins behind that place, so one bad byte costs one record. There is no DTD and no
-entity; nesting, a tag's length and a record's size are bounded, and files in parts are hashed, never held.
+entity; nesting, a tag's length and a record's size are bounded. Files in parts are taken out of the bytes before
+(`xml_files`), hashed and never held; only in UTF-16, which no phone writes, do they come through the parser.
 """
 
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,10 +18,10 @@ from typing import BinaryIO, Final
 from xml.parsers import expat
 
 from keepstone.sources.reading import UnreadableSource
-from keepstone.sources.references import Mended
+from keepstone.sources.references import Mended, encoding_of
 from keepstone.sources.telephony_rows import Attributes, Part, Record
+from keepstone.sources.xml_files import BLOCK, Extractor
 
-BLOCK: Final = 64 * 1024
 MAX_TAG: Final = 32 * 1024 * 1024
 """Bytes of one tag with its attributes; a longer value is cut."""
 MAX_DEPTH: Final = 32
@@ -52,6 +54,7 @@ class Records:
         """Values that were cut."""
         self.bad_files = 0
         self._file = file
+        self._extractor = Extractor()
         self._on_file = on_file
         self._queue: deque[tuple[str, Attributes] | Record] = deque()
         self._mms: Record | None = None
@@ -65,14 +68,15 @@ class Records:
         self._rest = b""
 
     def __iter__(self) -> Iterator[tuple[str, Attributes] | Record]:
-        head = self._file.read(BLOCK)
+        head = _without_space(self._file.read(BLOCK))
         mended = Mended(head)
         queue = self._queue
         held: list[bytes] = []
         size = unmoved = 0
         block = head
+        in_utf8 = not encoding_of(head).startswith("utf-16")
         while self.damages <= MAX_DAMAGES:
-            data = mended.feed(block, not block)
+            data = mended.feed(self._extractor.feed(block, not block) if in_utf8 else block, not block)
             if unmoved + size + len(data) > MAX_TAG:
                 data = self._shorten(data, unmoved)
             held.append(data)
@@ -194,6 +198,11 @@ class Records:
         part.binary = True
         if self._cut:
             return  # Half of a file is none: it keeps its place and has no hash.
+        if data.startswith("@"):
+            found = self._extractor.files.pop(int(data[1:]) if data[1:].isdecimal() and len(data) < 18 else -1, None)
+            part.sha256, part.size = (found.sha256, found.size) if found else (b"", -1)
+            self.bad_files += not part.sha256
+            return
         try:
             content = binascii.a2b_base64(data.encode())
         except (binascii.Error, ValueError):
@@ -209,6 +218,13 @@ class Records:
         if name == "mms" and self._mms is not None:
             self._queue.append(self._mms)
             self._mms = None
+
+
+def _without_space(head: bytes) -> bytes:
+    """Return a file's beginning without what must not stand before a declaration, and what some editor put there."""
+    mark = codecs.BOM_UTF8 if head.startswith(codecs.BOM_UTF8) else b""
+    rest = head[len(mark) :].lstrip(b" \t\r\n")
+    return mark + rest if rest.startswith(b"<?") else head
 
 
 def _refuse(*_: object) -> None:

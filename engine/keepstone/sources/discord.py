@@ -34,6 +34,7 @@ from keepstone.sources.exports import (
     Order,
     People,
     attachment,
+    hashed,
     iso_time,
     kind_of_file,
     no_messages,
@@ -90,7 +91,8 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
         return _Package(name, folder, options).read_csv()
     if head.startswith(b"["):
         return walk(name, folder, _Package(name, folder, options).read)
-    return walk(name, folder, lambda stream: _exported(name, stream, options))
+    items = walk(name, folder, lambda stream: _exported(name, stream, options))
+    return hashed(items, name, folder, open_attachment)
 
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:

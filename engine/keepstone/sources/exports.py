@@ -6,6 +6,7 @@ then, and once more behind them if they named others: the later one says more.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,12 +14,13 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
-from keepstone.messages.model import Attachment, Conversation, Item, Loss, MessageKind, Person
+from keepstone.messages.model import Attachment, Conversation, Item, Loss, Message, MessageKind, Person
 from keepstone.sources.json_stream import JsonStream, Malformed
 from keepstone.sources.reading import Folder, UnreadableSource
 
 MAX_PEOPLE: Final = 100_000
 """People of one conversation that a reader remembers."""
+_BLOCK: Final = 1024 * 1024
 LATEST_MS: Final = 253_402_300_799_999
 """The end of the year 9999: no message is younger, and a time that says so is none."""
 
@@ -59,6 +61,33 @@ def open_beside(name: str, folder: Folder, place: str) -> BinaryIO | None:
         return folder.open(path)
     except FileNotFoundError:
         return None
+
+
+def hashed(
+    items: Iterator[Item], name: str, folder: Folder, opened: Callable[[str, Folder, Attachment], BinaryIO | None]
+) -> Iterator[Item]:
+    """Yield the same items; what lies in the export of a message's files has its hash and length.
+
+    Args:
+        opened: the reader's `open_attachment`.
+    """
+    for item in items:
+        if type(item) is Message and item.attachments:
+            files = tuple(_hashed(each, opened(name, folder, each)) for each in item.attachments)
+            if files != item.attachments:
+                item = msgspec.structs.replace(item, attachments=files)
+        yield item
+
+
+def _hashed(known: Attachment, file: BinaryIO | None) -> Attachment:
+    if file is None:
+        return known
+    hasher, size = hashlib.sha256(), 0
+    with file:
+        while block := file.read(_BLOCK):
+            hasher.update(block)
+            size += len(block)
+    return msgspec.structs.replace(known, sha256=hasher.digest(), size=size)
 
 
 def time_of(seconds_or_ms: int | None, unit_ms: int = 1) -> int:

@@ -35,6 +35,8 @@ GLANCE_MOST = 20_000
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: if a FIFO or a device took the file's place, opening it returns at once, and it is refused below.
+HEAD = 4096
+"""Bytes that tell what a file is. A small file is read with them."""
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_ATIME: int = getattr(os, "O_NOATIME", 0)
 
@@ -217,12 +219,13 @@ def is_racy(status: os.stat_result, now_ns: int) -> bool:
 class FileReader:
     """An open regular file. Close it, or use it as a context manager."""
 
-    __slots__ = ("_expected", "_fd", "_opened", "path", "size")
+    __slots__ = ("_expected", "_fd", "_head", "_opened", "path", "size")
 
     def __init__(self, fd: int, path: bytes, expected: os.stat_result | None = None) -> None:
         """Take over an open file; `expected` is what a listing said of it."""
         self._fd, self.path, self._expected = fd, path, expected
         self._opened = os.fstat(fd)
+        self._head = b""
         self.size = self._opened.st_size
         """Its length when it was opened."""
 
@@ -257,6 +260,16 @@ class FileReader:
             return os.pread(self._fd, max(0, min(length, self.size - offset)), offset)
         except OSError as error:
             raise unreadable(self.path, error) from error
+
+    def head(self) -> bytes:
+        """Return the first bytes, up to `HEAD` of them, which are read once.
+
+        Raises:
+            SourceError: the file cannot be read here.
+        """
+        if not self._head:
+            self._head = self.read_at(0, HEAD)
+        return self._head
 
     def seek(self, offset: int) -> None:
         """Read on from an offset."""

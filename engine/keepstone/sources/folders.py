@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast, runtime_checkable
 
 from keepstone.sources.reading import Folder, UnreadableSource
 
 MAX_NAMES = 200_000
 """Files of a folder that a reader is told of."""
 MAX_DIRECTORY = 128 * 1024 * 1024
+_LOCAL = struct.Struct("<26xHH")
+"""What stands before a member: here only the lengths of its name and of what else is said."""
+_LOCAL_MAGIC = b"PK\x03\x04"
 MAX_RATIO = 1100
 """Deflate makes at most 1032 bytes of one; what promises more is no archive that anybody made."""
 
@@ -63,6 +67,15 @@ class DiskFolder:
         return os.path.join(self._path, os.fsencode(name))
 
 
+@runtime_checkable
+class KeptUnpacked(Protocol):
+    """A file whose compressed parts are kept as what they unpack to."""
+
+    def inside(self, at: int, size: int) -> BinaryIO | None:
+        """Return what the stream that begins at an offset unpacks to, of a size; None if no such begins there."""
+        ...
+
+
 class ZipFolder:
     """What is in a zip archive. Encrypted members are not there; what a member promises to unpack to is what it gives.
 
@@ -75,6 +88,7 @@ class ZipFolder:
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         end = file.seek(0, io.SEEK_END)
+        self._file = file
         try:
             self._archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
@@ -99,10 +113,24 @@ class ZipFolder:
 
     def open(self, name: str) -> BinaryIO:
         member = self._member(name)
+        if (plain := self._plain(member)) is not None:
+            return plain
         try:
             return cast(BinaryIO, _Member(self._archive, member))
         except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError) as error:
             raise UnreadableSource(f"The file {name!r} of an archive cannot be read ({error}).") from error
+
+    def _plain(self, member: zipfile.ZipInfo) -> BinaryIO | None:
+        """Return a member that is at hand unpacked, because the archive is kept so."""
+        raw = getattr(self._file, "raw", None)
+        if not isinstance(raw, KeptUnpacked) or member.compress_type != zipfile.ZIP_DEFLATED:
+            return None
+        self._file.seek(member.header_offset)
+        header = self._file.read(_LOCAL.size)
+        if len(header) < _LOCAL.size or not header.startswith(_LOCAL_MAGIC):
+            return None
+        name_length, extra_length = _LOCAL.unpack(header)
+        return raw.inside(member.header_offset + _LOCAL.size + name_length + extra_length, member.file_size)
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         try:

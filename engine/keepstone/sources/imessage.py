@@ -157,12 +157,10 @@ class _Messages:
         if table not in self._tables:
             return
         known = columns(self._database, table) | {"ROWID"}
-        present = [column for column in wanted if column in known]
-        absent = dict.fromkeys(column for column in wanted if column not in known)
-        chosen = ", ".join(f'"{column}"' for column in present)
+        chosen = ", ".join((f'"{column}"' if column in known else "NULL") for column in wanted)
         for row in self._database.execute(f'SELECT {chosen.replace(_ROWID, "ROWID AS ROWID")} FROM "{table}" {rest}'):
             # A look-up by name in the row itself goes through all columns.
-            yield {**absent, **dict(zip(present, row, strict=True))}
+            yield dict(zip(wanted, row, strict=True))
 
     # What messages refer to -----------------------------------------------------------------------------------
 
@@ -247,7 +245,7 @@ class _Messages:
         extra = _extra(row, _EXTRA_OF_TAPBACK if row["associated_message_type"] else _EXTRA)
         if (service := _text(row["service"])) not in ("iMessage", ""):
             extra["service"] = service
-        if [part for part in chats if part["gone"]]:
+        if chats[0]["gone"] if len(chats) == 1 else any(part["gone"] for part in chats):
             extra["recently_deleted"] = True
         if row["other_handle"] and (other := self._handles.get(_int(row["other_handle"]))):
             extra["other_handle"] = other

@@ -34,6 +34,7 @@ from keepstone.sources.exports import (
     Repeats,
     attachment,
     direction_of,
+    hashed,
     kind_of_file,
     no_messages,
     open_beside,
@@ -82,6 +83,10 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield a thread: all of its files, in the order of their numbers."""
+    return hashed(_read(name, folder, options), name, folder, open_attachment)
+
+
+def _read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     first, *rest = _parts(name, folder) if _PART.match(name) else [name]
     thread = _Thread(first, folder, options)
     yield from walk(first, folder, thread.read)

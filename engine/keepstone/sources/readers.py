@@ -12,7 +12,8 @@ from keepstone.sources.sqlite import MAGIC
 
 MODULES: Final = (
     "sms_backup_restore", "sms_import_export", "android_telephony", "whatsapp_android", "whatsapp_ios", "imessage",
-    "telegram", "meta", "discord", "slack", "signal_export", "signal_backup", "whatsapp_export", "keepstone_jsonl",
+    "telegram", "meta", "discord", "slack", "signal_export", "signal_backup", "signal_android",
+    "whatsapp_export", "keepstone_jsonl",
 )  # fmt: skip
 """In the order in which they are asked."""
 
@@ -28,7 +29,7 @@ _BEGINS = re.compile(
     rb"(?:\xef\xbb\xbf|\xe2\x80\x8e|\xe2\x80\x8f|\s)*[\[{<\d]|\xff\xfe|\xfe\xff|SQLite format 3\0|PK\x03\x04"
 )
 """How one begins, after a mark of its encoding: a bracket, a tag, a date; a database; an archive."""
-_ANY = re.compile(rb"main|.*\.(crypt\d+|gz)", re.I | re.S)
+_ANY = re.compile(rb"main|.*\.(crypt\d+|gz|backup)", re.I | re.S)
 """Names of files that are packed or encrypted, and so begin as they like."""
 
 

@@ -20,7 +20,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol
 
@@ -31,7 +31,7 @@ HEAD = 4096
 """How much of a file's beginning `recognises` is given."""
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes of one text that a reader takes into memory; longer ones are cut, and told as a loss."""
-SQLITE_STEPS = 1000
+SQLITE_STEPS = 20_000
 """How many virtual machine steps SQLite takes between two looks at whether a query has gone on too long."""
 
 
@@ -146,18 +146,63 @@ def open_database(name: str, folder: Folder, *, seconds: float = 600.0) -> Itera
     file's own is denied when it is used) and use plain functions; sizes are bounded. Text that is not UTF-8 comes with
     replacement characters.
 
+    Args:
+        seconds: processor time that this process may take while it is open.
+
     Raises:
         UnreadableSource: it is no database, or it is damaged where its schema stands.
     """
-    end = time.monotonic() + seconds
-    try:
-        connection = _open_copy(name, folder)
-    except (sqlite3.Error, OSError, UnicodeError) as error:  # Even a message of SQLite's may be no UTF-8.
-        raise UnreadableSource(f"The file {name!r} is no readable database ({error}).") from error
-    with closing(connection):
+    end = time.process_time() + seconds
+    copies = getattr(folder, "copies", None)
+    connection = copies.take(name) if isinstance(copies, Copies) else None
+    if connection is None:
+        try:
+            connection = _open_copy(name, folder)
+        except (sqlite3.Error, OSError, UnicodeError) as error:  # Even a message of SQLite's may be no UTF-8.
+            raise UnreadableSource(f"The file {name!r} is no readable database ({error}).") from error
         connection.set_authorizer(_authorise)
-        connection.set_progress_handler(lambda: time.monotonic() > end, SQLITE_STEPS)
+    try:
+        # Processor time: a reader waits whenever whoever takes its records is slower.
+        connection.set_progress_handler(lambda: time.process_time() > end, SQLITE_STEPS)
         yield connection
+    finally:
+        if isinstance(copies, Copies):
+            copies.put(name, connection)
+        else:
+            connection.close()
+
+
+class Copies:
+    """Private copies of one folder's databases: each is made once, however many readers look into it.
+
+    A folder that has them as its attribute `copies` shares them among the readers of one file.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[str, sqlite3.Connection] = {}
+        self._file = ""
+
+    def keep_for(self, name: str) -> None:
+        """Let go of all copies if another file than before is looked at."""
+        if name != self._file:
+            self.close()
+            self._file = name
+
+    def take(self, name: str) -> sqlite3.Connection | None:
+        """Return the copy of a database, unless there is none or it is in use."""
+        return self._idle.pop(name, None)
+
+    def put(self, name: str, connection: sqlite3.Connection) -> None:
+        """Keep a copy for whoever asks next."""
+        if name in self._idle:
+            connection.close()
+        else:
+            self._idle[name] = connection
+
+    def close(self) -> None:
+        for connection in self._idle.values():
+            connection.close()
+        self._idle.clear()
 
 
 def _open_copy(name: str, folder: Folder) -> sqlite3.Connection:

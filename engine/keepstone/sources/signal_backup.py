@@ -8,20 +8,27 @@ base64, enumerations by name. Depth is bounded, and no length is believed beyond
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
+import posixpath
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO, Final, cast
 
-from keepstone.containers.source import Broken
-from keepstone.containers.transforms import protobuf_fields, varint
+from keepstone.containers.source import Broken, Tape
+from keepstone.containers.transforms import decrypt_archive, protobuf_fields, varint
 from keepstone.messages.model import Attachment, Item, Loss
 from keepstone.sources.exports import LATEST_MS
-from keepstone.sources.json_stream import Record
+from keepstone.sources.json_stream import Record, record, whole
 from keepstone.sources.reading import MAX_TEXT, Folder, Options, UnreadableSource
-from keepstone.sources.signal_frames import Frames
+from keepstone.sources.signal_frames import Frames, blob
+from keepstone.sources.windows import Places
 
 NAME = "signal-backup"
 
 MAX_DEPTH: Final = 12
+_IV: Final = 16
 _VERSION, _TIME, _MEDIA_KEY = 1, 2, 3
 _ACCOUNT: Final = b"\x0a"
 """The first byte of a frame that holds the account: it comes before all others."""
@@ -105,13 +112,14 @@ flag, a number of 32 (`v`) or 64 bits (`u`), an enumeration, or another message.
 
 
 class _Field:
-    __slots__ = ("kind", "name", "names", "repeated")
+    __slots__ = ("kind", "name", "names", "nested", "repeated")
 
     def __init__(self, name: str, kind: str) -> None:
         self.repeated = name.endswith("*")
         self.name = name.rstrip("*")
         self.kind = "e" if "|" in kind else kind
         self.names = tuple(kind.split("|"))
+        self.nested = len(kind) > 1 and self.kind != "e"
 
 
 def _compiled(schema: str) -> dict[str, dict[int, _Field]]:
@@ -143,8 +151,93 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
-    """Return None: the files of a backup are encrypted each by its own key, outside of it."""
+    """Return a file of the store that all nights share: it is encrypted by a key that only the messages tell."""
+    sealed = _SEALED.of(name, folder).get(attachment.sha256)
+    if sealed is None:
+        return None
+    stored = hashlib.sha256(attachment.sha256 + sealed.key).hexdigest()
+    above = posixpath.dirname(posixpath.dirname(name))
+    for root in dict.fromkeys((above, posixpath.dirname(name))):
+        try:
+            file = folder.open(posixpath.join(root, "files", stored[:2], stored))
+        except FileNotFoundError:
+            continue
+        return cast(BinaryIO, io.BufferedReader(_Opened(file, sealed), 128 * 1024))
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """What opens a file: 32 bytes for AES and 32 for its HMAC, and the length of its content without padding."""
+
+    key: bytes
+    size: int
+
+
+def _find_sealed(name: str, folder: Folder) -> dict[bytes, _Sealed]:
+    found: dict[bytes, _Sealed] = {}
+    with folder.open(name) as file, suppress(Broken):
+        for data in _delimited(file):
+            if b"\x52\x20" in data:  # Field 10 of 32 bytes: a hash of a file's plaintext, most likely.
+                with suppress(Broken):
+                    _collect(decode(data), found)
+    return found
+
+
+def _collect(value: object, found: dict[bytes, _Sealed]) -> None:
+    """Note the keys of all files below a record."""
+    if isinstance(value, list):
+        for entry in value:
+            _collect(entry, found)
+    elif isinstance(value, dict):
+        located = record(value.get("locatorInfo"))
+        digest, key = blob(located.get("plaintextHash")), blob(located.get("localKey"))
+        if len(digest) == 32 and len(key) == 64:
+            found[digest] = _Sealed(key, whole(located.get("size")) or 0)
+        for entry in value.values():
+            if isinstance(entry, dict | list):
+                _collect(entry, found)
+
+
+_SEALED: Final = Places(_find_sealed)
+
+
+class _Opened(io.RawIOBase):
+    """A file of the store, as it was: behind its content stand zeros, so that its length tells less."""
+
+    def __init__(self, file: BinaryIO, sealed: _Sealed) -> None:
+        super().__init__()
+        self._file, self._left = file, sealed.size
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        iv = file.read(_IV)
+        file.seek(0)
+        pieces = iter(lambda: file.read(256 * 1024), b"")
+        self._pieces = decrypt_archive(sealed.key[:32], sealed.key[32:], iv, Tape(pieces), size)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # every buffer has a view
+        try:
+            while not self._rest and self._left:
+                self._rest = next(self._pieces)
+            if not self._left:
+                for _ in self._pieces:  # Whether it is authentic is known at its end.
+                    pass
+        except (Broken, StopIteration) as error:
+            raise UnreadableSource("A file of a Signal backup is damaged.") from error
+        data = self._rest[: min(len(view), self._left)]
+        self._rest = self._rest[len(data) :]
+        self._left -= len(data)
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
@@ -203,9 +296,12 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
     at, end = 0, len(data)
     while at < end:
         # Most numbers are one byte: a call for each would take as long as all the rest.
-        tag, at = (data[at], at + 1) if data[at] < 0x80 else varint(data, at)
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = varint(data, at - 1)
         if tag & 7 in _VARYING:
-            size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else varint(data, at)
+            size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else _long(data, at, end)
         else:
             size = _FIXED.get(tag & 7, end + 1)
         field = fields.get(tag >> 3)
@@ -216,7 +312,15 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
             value, at = data[at : at + size], at + size
         if field is None:
             continue
-        plain = _plain(field, value, depth)
+        kind = field.kind
+        if kind == "u" and value.__class__ is int:
+            plain: object = str(value)
+        elif value.__class__ is int:
+            plain = _plain(field, value, depth)
+        elif field.nested:
+            plain = decode(value, kind, depth + 1) if value else Record()  # type: ignore[arg-type]  # bytes
+        else:
+            plain = _plain(field, value, depth)
         if field.repeated:
             entry = found.setdefault(field.name, [])
             if isinstance(entry, list):
@@ -224,6 +328,15 @@ def decode(data: bytes, message: str = "Frame", depth: int = 0) -> Record:
         else:
             found[field.name] = plain
     return found
+
+
+def _long(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the number at an offset, and the offset after it: mostly a time, which has six bytes."""
+    if at + 6 <= end:
+        a, b, c, d, e, f = data[at : at + 6]
+        if f < 128 <= min(a, b, c, d, e):
+            return a & 127 | (b & 127) << 7 | (c & 127) << 14 | (d & 127) << 21 | (e & 127) << 28 | f << 35, at + 6
+    return varint(data, at)
 
 
 def _plain(field: _Field, value: int | bytes, depth: int) -> object:

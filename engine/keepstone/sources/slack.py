@@ -25,7 +25,7 @@ from keepstone.messages.model import (
     Person,
     Reaction,
 )
-from keepstone.sources.exports import Order, People, direction_of, kind_of_file, open_beside, time_of, walk
+from keepstone.sources.exports import Order, People, direction_of, hashed, kind_of_file, open_beside, time_of, walk
 from keepstone.sources.json_stream import (
     JsonStream,
     Malformed,
@@ -83,7 +83,7 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield every conversation of the export, day by day."""
-    return _Export(posixpath.dirname(name), folder, options).read()
+    return hashed(_Export(posixpath.dirname(name), folder, options).read(), name, folder, open_attachment)
 
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:

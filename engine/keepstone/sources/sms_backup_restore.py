@@ -19,6 +19,8 @@ from keepstone.sources.reading import Folder, Options, UnreadableSource
 from keepstone.sources.references import encoding_of
 from keepstone.sources.telephony import Chats, whole
 from keepstone.sources.telephony_rows import Record
+from keepstone.sources.windows import Places, Run
+from keepstone.sources.xml_files import find_files, open_file
 
 NAME = "sms-backup-restore"
 
@@ -52,6 +54,11 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
 
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
+    if (place := _PLACES.of(name, folder).get(attachment.sha256)) is not None:
+        return open_file(folder.open(name), place)
+    with folder.open(name) as file:
+        if not encoding_of(file.read(4)).startswith("utf-16"):
+            return None
     date, _, number = attachment.place.partition("/")
     kept: list[bytes] = []
 
@@ -65,6 +72,14 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
             if kept:
                 break
     return io.BytesIO(kept[0]) if kept else None
+
+
+def _find_files(name: str, folder: Folder) -> dict[bytes, Run]:
+    with folder.open(name) as file:
+        return find_files(file)
+
+
+_PLACES: Final = Places(_find_files)
 
 
 def _losses(records: Records, found: int) -> Iterator[Loss]:

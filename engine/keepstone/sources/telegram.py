@@ -33,6 +33,7 @@ from keepstone.sources.exports import (
     Repeats,
     attachment,
     direction_of,
+    hashed,
     iso_time,
     no_messages,
     open_beside,
@@ -109,7 +110,8 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield the chats of an export, each with its messages and calls."""
-    return walk(name, folder, lambda stream: _Export(name, folder, options).read(stream))
+    items = walk(name, folder, lambda stream: _Export(name, folder, options).read(stream))
+    return hashed(items, name, folder, open_attachment)
 
 
 class _Export:

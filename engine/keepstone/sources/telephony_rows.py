@@ -63,7 +63,7 @@ def _extra(attributes: Attributes, fields: frozenset[str]) -> Extra:
     return {
         key: value
         for key, value in attributes.items()
-        if key not in fields and value != _NONE and value and defaults.get(key) != value
+        if value != _NONE and value and key not in fields and defaults.get(key) != value
     }
 
 
@@ -125,6 +125,9 @@ def sms(attributes: Attributes, chats: Chats) -> Iterator[Item]:
 
 def _who(extra: Extra, conversation: Conversation, address: str, name: str) -> Extra:
     """Add how a record writes the address and the names, where its conversation does otherwise."""
+    people = conversation.people
+    if len(people) == 1 and people[0].address == address and name in (conversation.title, UNKNOWN_NAME):
+        return extra
     if address != address_of(conversation):
         extra["address"] = address
     if name != conversation.title and name != UNKNOWN_NAME:

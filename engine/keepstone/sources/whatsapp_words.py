@@ -72,11 +72,14 @@ MEDIA_OMITTED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 KIND_OMITTED: Final[dict[MessageKind, tuple[str, ...]]] = {
-    "image": ("image omitted", "imagen omitida", "image absente", "Bild weggelassen", "immagine omessa",
+    "image": ("view once photo omitted", "image omitted",
+              "imagen omitida", "image absente", "Bild weggelassen", "immagine omessa",
               "imagem oculta",
               "imagem ocultada", "afbeelding weggelaten", "изображение отсутствует", "görüntü dahil edilmedi",
               "画像は含まれていません", "gambar tidak disertakan"),
-    "video": ("video omitted", "video omitido", "vidéo absente", "Video weggelassen", "video omesso", "vídeo oculto",
+    "voice": ("voice message omitted", "view once voice message omitted"),
+    "video": ("video note omitted", "view once video omitted", "video omitted",
+              "video omitido", "vidéo absente", "Video weggelassen", "video omesso", "vídeo oculto",
               "vídeo omitido", "video weggelaten", "видео отсутствует", "video dahil edilmedi",
               "ビデオは含まれていません", "video tidak disertakan"),
     "audio": ("audio omitted", "audio omitido", "audio omis", "Audio weggelassen", "audio omesso", "áudio oculto",
@@ -111,7 +114,8 @@ DELETED: Final = (
     "Diese Nachricht wurde gelöscht.", "Ce message a été supprimé", "Vous avez supprimé ce message",
     "Questo messaggio è stato eliminato", "Hai eliminato questo messaggio", "Mensagem apagada",
     "Essa mensagem foi apagada",
-    "Você apagou esta mensagem", "Esta mensagem foi apagada", "Apagou esta mensagem", "Dit bericht is verwijderd",
+    "Você apagou esta mensagem", "Esta mensagem foi apagada", "Você apagou essa mensagem",
+    "Apagou esta mensagem", "Dit bericht is verwijderd",
     "U hebt dit bericht verwijderd", "Je hebt dit bericht verwijderd", "Данное сообщение удалено", "Сообщение удалено",
     "Вы удалили данное сообщение", "Bu mesaj silindi", "Bu mesajı sildiniz", "Ta wiadomość została usunięta",
     "Usunięto tę wiadomość", "Wiadomość została usunięta", "Detta meddelande raderades", "Du raderade detta meddelande",
@@ -127,6 +131,9 @@ DELETED: Final = (
     "S'ha suprimit aquest missatge", "Ova je poruka izbrisana", "Ova poruka je izbrisana",
 )  # fmt: skip
 
+DELETED_BY: Final = ("This message was deleted by admin", "Diese Nachricht wurde von Admin")
+"""How it begins where it names who did."""
+
 EDITED: Final = (
     "This message was edited", "Se editó este mensaje.", "Se editó este mensaje", "Diese Nachricht wurde bearbeitet.",
     "Diese Nachricht wurde bearbeitet", "Ce message a été modifié", "Questo messaggio è stato modificato",
@@ -136,13 +143,33 @@ EDITED: Final = (
 """What stands in angle brackets at the end of an edited text."""
 
 MORNING: Final = (
-    "am", "a", "vorm", "πμ", "午前", "上午", "早上", "凌晨", "오전", "ص", "قظ", "sa", "öö", "de", "पूर्वाह्न", "fm", "dop",
+    "am", "a", "vorm", "πμ", "午前", "上午", "早上", "凌晨", "清晨", "半夜", "오전", "ص", "قظ", "قبلازظهر", "صبح", "sa",
+    "öö", "de", "पूर्वाह्न", "मपू", "fm", "dop", "pg", "vm", "eparadites", "paradites", "priešpiet", "priekšpusdienā",
+    "ap",
+    "ก่อนเที่ยง", "முற்பகல்", "ಪೂರ್ವಾಹ್ನ", "ਪੂਦੁ", "тд", "проб", "дп", "претпл", "преподне", "prepodne", "prijepodne",
+    "לפנה״צ", "ກ່ອນທ່ຽງ", "fh", "rn", "asubuhi", "ভোর", "সকাল", "पहाटे", "सकाळी", "सुबह",
 )  # fmt: skip
 AFTERNOON: Final = (
-    "pm", "p", "nachm", "μμ", "午後", "下午", "晚上", "中午", "오후", "م", "بظ", "ch", "ös", "du", "अपराह्न", "em",
-    "odp",
+    "pm", "p", "nachm", "μμ", "午後", "下午", "晚上", "中午", "傍晚", "오후", "م", "بظ", "بعدازظهر", "غروب", "عصر",
+    "ch", "ös", "du", "अपराह्न", "मउ", "em", "odp", "ptg", "nm", "epasdites", "pasdites", "popiet", "pēcpusdienā",
+    "ip",
+    "หลังเที่ยง", "பிற்பகல்", "ಅಪರಾಹ್ನ", "ਬਾਦੁ", "тк", "слоб", "пп", "попл", "поподне", "popodne", "poslijepodne", "pop",
+    "אחה״צ", "ຫຼັງທ່ຽງ", "eh", "in", "jioni", "mchana", "দুপুর", "বিকাল", "সন্ধ্যা", "दुपारी", "सायंकाळी", "शाम",
+    "दोपहर",
 )  # fmt: skip
-"""Halves of the day, without dots and spaces."""
+"""Halves of the day, without dots and spaces. Of languages with more parts of a day, those that are clear."""
+YEARS: Final = (r"г\.", r"р\.", "BE", "AD", "CE", r"พ\.ศ\.", "年")
+"""What may stand behind a year."""
+AT: Final = (
+    "klo", r"kl\.", "klockan", "às", "à", "um", "om", "pukul", "lúc", "ob", "la ora", "la", "o", "в", "о", "у", "at",
+    "alle", "a las", "a la", "saat", "u", "kell",
+)  # fmt: skip
+"""What may stand between a date and a time."""
+CLOCK: Final = (r"ч\.", r"น\.", "Uhr", "h", "uur")
+"""What may stand behind a time."""
+
+POLLS: Final = ("POLL:", "ENCUESTA:", "UMFRAGE:", "SONDAGE :", "SONDAGE:", "SONDAGGIO:", "ENQUETE:", "PEILING:")
+OPTIONS: Final = ("OPTION", "OPCIÓN", "OPZIONE", "OPÇÃO", "OPTIE")
 
 TITLES: Final = (
     "WhatsApp Chat - ", "WhatsApp Chat with ", "WhatsApp Chat mit ", "Chat de WhatsApp con ", "Chat WhatsApp con ",

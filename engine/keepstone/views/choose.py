@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from keepstone.errors import UsageError
+from keepstone.errors import SnapshotNotFound, UsageError
+from keepstone.history.snapshot import Snapshot, resolve
 from keepstone.messages.model import Message
 from keepstone.messages.resolve import Chat as Conversation
 from keepstone.messages.resolve import Shown
@@ -69,6 +70,24 @@ def parse_day(text: str, zone: tzinfo, *, after: bool = False) -> int:
             begin = begin.replace(year=months // 12, month=months % 12 + 1)
         return int(begin.timestamp() * 1000)
     raise UsageError(f"{text!r} is no day.", "Write 2024, 2024-03, 2024-03-31 or '2024-03-31 18:00'.")
+
+
+def parse_moment(text: str, zone: tzinfo, snapshots: Sequence[Snapshot], *, after: bool = False) -> int:
+    """Return as `parse_day` does; of a snapshot, the first millisecond after it. What could be either is a day.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        return parse_day(text, zone, after=after)
+    except UsageError:
+        try:
+            return resolve(text, snapshots).body.time_ns // 1_000_000 + 1
+        except SnapshotNotFound as error:
+            raise UsageError(
+                f"{text!r} is neither a day nor a snapshot.",
+                "Write 2024-03-31, or an id that `keepstone snapshots` lists.",
+            ) from error
 
 
 def view_of(conversation: Conversation, shown: Iterable[Shown] = ()) -> Chat:

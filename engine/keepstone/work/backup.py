@@ -135,6 +135,7 @@ class _Backup:
             return
         from keepstone.work.gather import gather  # What reads messages is loaded only if there may be some.
 
+        self.repository.spare_memory()
         self.gathered = gather(
             self.repository, self.writer, self.content, root.content, self.parent, self.host, self.time_ns,
             self.tally.tell, self.tally.candidates,

@@ -167,7 +167,8 @@ class _Check:
 
     def _packs(self) -> None:
         repository = self.repository
-        for found, size in sorted(repository.list_packs()):
+        packs = repository.list_packs()
+        for found, size in repository.bases_first(packs) if self.read_data else sorted(packs):
             self.result.packs += 1
             name = layout.pack_name(found)
             try:
@@ -190,7 +191,8 @@ class _Check:
         self.result.packs_read += 1
         self.result.bytes_read += len(stored)
         try:
-            pack.verify_pack(stored, directory.pack, repository.keys, repository.id, repository.base_reader)
+            hold = repository.frames.hold
+            pack.verify_pack(stored, directory.pack, repository.keys, repository.id, repository.base_reader, hold)
         except (Damaged, Unsupported) as error:
             self._find(error, name)
             self._find_bad_chunks(stored, directory)

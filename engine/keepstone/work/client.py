@@ -27,6 +27,7 @@ from keepstone.work.options import BackupOptions
 if TYPE_CHECKING:
     from keepstone.history.container_keys import ContainerKeyInfo
     from keepstone.messages.model import Attachment
+    from keepstone.messages.resolve import Chat
     from keepstone.work import query
     from keepstone.work.check import CheckResult
     from keepstone.work.drill import DrillOptions, DrillResult
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from keepstone.work.messages import Messages
     from keepstone.work.restore import RestoreOptions, RestoreResult
     from keepstone.work.take_messages import Showing, TakenMessages
+    from keepstone.work.timeline import Moment
 
 
 def default_repository() -> Path:
@@ -157,6 +159,12 @@ class Client:
         from keepstone.work.messages import Messages
 
         return Messages(self._repository, snapshot)
+
+    def timeline(self, chat: Chat) -> list[Moment]:
+        """Return what each snapshot brought, changed and no longer had of a chat."""
+        from keepstone.work.timeline import timeline
+
+        return timeline(self.messages().messages(chat), self.snapshots())
 
     def attachment_opener(self, archive: Messages) -> Callable[[Attachment], BinaryIO | None]:
         """Return what opens the content of attachments, where the repository has it."""

@@ -35,6 +35,7 @@ from keepstone.repo.log import writer_id
 from keepstone.repo.repository import Repository
 from keepstone.sources.sqlite import is_sqlite
 from keepstone.version import VERSION
+from keepstone.work.drill_messages import DrillMessages
 from keepstone.work.query import walk
 from keepstone.work.restore import RestoreOptions, restore
 
@@ -97,6 +98,10 @@ class DrillResult:
     """Databases that passed their own check."""
     originals: int = 0
     """Files that were compared with their original, which still stands."""
+    messages: int = 0
+    """Messages that were read again from restored files and looked for in the catalogue."""
+    contents: int = 0
+    """Attachments that came back with the hash that the catalogue tells."""
     findings: list[Finding] = field(default_factory=list)
     seed: int = 0
     receipt: str = ""
@@ -139,6 +144,7 @@ class _Drill:
         self.repository, self.options, self.listener = repository, options, listener
         self.result, self.scratch = result, scratch
         self.seen: set[bytes] = set()
+        self.catalogue: DrillMessages | None = None
 
     def run(self, known: Sequence[Snapshot], rng: random.Random) -> None:
         *older, newest = known
@@ -147,9 +153,27 @@ class _Drill:
         for number, snapshot in enumerate(chosen):
             self.result.snapshots.append(snapshot.id.hex())
             self.listener(events.Step(number, len(chosen), snapshot.id.hex()[:8]))
-            for path, entry in self._drawn(snapshot, rng):
-                self._try(snapshot, path, entry)
+            self._messages(snapshot, rng)
         self.listener(events.Step(len(chosen), len(chosen)))
+
+    def _messages(self, snapshot: Snapshot, rng: random.Random) -> None:
+        """Restore what is drawn of a snapshot, and compare it with its catalogue of messages."""
+        try:
+            self.catalogue = DrillMessages(self.repository, snapshot)
+        except KeepstoneError as error:
+            self.result.findings.append(Finding(snapshot.id.hex(), b"messages", error.message))
+        for path, entry in self._drawn(snapshot, rng):
+            self._try(snapshot, path, entry)
+        if self.catalogue is None:
+            return
+        try:
+            for what in self.catalogue.of_contents(None if self.options.full else self.options.files, rng):
+                self.result.findings.append(Finding(snapshot.id.hex(), b"messages", what))
+        except KeepstoneError as error:
+            self.result.findings.append(Finding(snapshot.id.hex(), b"messages", error.message))
+        self.result.messages += self.catalogue.messages
+        self.result.contents += self.catalogue.contents
+        self.catalogue = None
 
     def _drawn(self, snapshot: Snapshot, rng: random.Random) -> Iterator[tuple[bytes, Entry]]:
         """Yield what to restore of a snapshot. What is the same as in one before is not restored twice."""
@@ -198,6 +222,8 @@ class _Drill:
                 self.result.originals += 1
                 if not same:
                     yield "The restored file is not the original, which is said not to have changed."
+        if self.catalogue is not None:
+            yield from self.catalogue.of_file(path, place, entry)
         with open(place, "rb") as file:
             database = is_sqlite(file.read(100))
         if database:
@@ -295,6 +321,8 @@ def _receipt(repository: Repository, result: DrillResult) -> str:
         "bytes": result.bytes,
         "databases": result.databases,
         "originals": result.originals,
+        "messages": result.messages,
+        "contents": result.contents,
         "failed": len(result.findings),
         "passed": result.passed,
         "public_key": public.hex(),

@@ -10,13 +10,12 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from keepstone.errors import SourceError
 from keepstone.history import tree
-from keepstone.history.content import ContentWriter
+from keepstone.history.content import ONE_CHUNK, ContentWriter
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
@@ -70,6 +69,12 @@ class EntryReader:
         from keepstone.work.contained import ContainerReader  # Loaded by the first file that is read: not by most runs.
 
         return ContainerReader(self._repository, self._content, self._tally)
+
+    @cached_property
+    def _readers(self) -> ModuleType:
+        from keepstone.sources import readers
+
+        return readers
 
     def entry(
         self,
@@ -151,7 +156,16 @@ class EntryReader:
         kind = KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             raise SourceError(f"{printable(path)} is of a kind that cannot be stored.")
-        entry = Entry(
+        content = target = b""
+        size = flags = 0
+        if kind == tree.SYMLINK:
+            target = files.link_target(path)
+        elif kind == tree.FILE:
+            if name in databases:
+                (content, size), flags = databases[name], tree.DATABASE_IMAGE
+            else:
+                content, size, flags, status = self._read_file(path, status, model)
+        return Entry(
             name=name,
             kind=kind,
             mode=stat.S_IMODE(status.st_mode),
@@ -161,31 +175,29 @@ class EntryReader:
             group=metadata.group_name(status.st_gid),
             mtime_ns=status.st_mtime_ns,
             ctime_ns=status.st_ctime_ns,
+            size=size,
             inode=status.st_ino,
             device=status.st_dev if status.st_nlink > 1 else 0,
             links=status.st_nlink,
+            target=target,
             special=status.st_rdev if kind in (tree.CHARACTER, tree.BLOCK) else 0,
             xattrs=self.xattrs(path, status, None),
+            content=content,
+            flags=flags,
         )
-        if kind == tree.SYMLINK:
-            return msgspec.structs.replace(entry, target=files.link_target(path), size=0)
-        if kind != tree.FILE:
-            return entry
-        if name in databases:
-            content, size = databases[name]
-            return msgspec.structs.replace(entry, content=content, size=size, flags=tree.DATABASE_IMAGE)
-        return self._read_file(entry, path, status, model)
 
-    def _read_file(self, entry: Entry, path: bytes, status: os.stat_result, model: Entry | None) -> Entry:
+    def _read_file(
+        self, path: bytes, status: os.stat_result, model: Entry | None
+    ) -> tuple[bytes, int, int, os.stat_result]:
+        """Store a file's content; return its recipe, its length, flags of its entry, and its status."""
         linked = self._links.get((status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
         if linked is not None:
-            content, size, flags = linked
-            self._tally.read(size)
-            return msgspec.structs.replace(entry, content=content, size=size, flags=flags)
+            self._tally.read(linked[1])
+            return *linked, status
         flags = 0
         content, size, changed = self._read_once(path, status, model)
         if changed:
-            entry, status = _look_again(entry, path)
+            status = files.look(path)
             content, size, changed = self._read_once(path, status, model)
         if changed:
             flags = tree.CHANGED_WHILE_READ
@@ -193,16 +205,20 @@ class EntryReader:
             self._tally.notice("The file changed while it was read, twice; what was stored may mix two states.", path)
         if status.st_nlink > 1 and len(self._links) < LINKS_REMEMBERED:
             self._links[status.st_dev, status.st_ino] = (content, size, flags)
-        return msgspec.structs.replace(entry, content=content, size=size, flags=flags)
+        return content, size, flags, status
 
     def _read_once(self, path: bytes, status: os.stat_result, model: Entry | None) -> tuple[bytes, int, bool]:
         """Store a file's content; return its recipe, its length, and whether the file changed meanwhile."""
         with files.open_file(path) as reader:
-            self._note_messages(reader)
+            head = reader.head()
+            self._note_messages(path, head, reader.size)
             if reader.size >= SMALLEST_CONTAINER:
                 unwrapped = self._containers.read(reader, lambda: self._ancestor(model))
                 if unwrapped is not None and not reader.changed(status):
                     return unwrapped, reader.size, False
+            if model is None and 0 < len(head) == reader.size <= ONE_CHUNK:
+                self._tally.read(reader.size)
+                return self._content.write_one(head), reader.size, reader.changed(status)
             reader.seek(0)
             extents, ancestor = reader.extents(), self._ancestor(model)
             if len(extents) == 1 and extents[0] == (0, reader.size):
@@ -216,17 +232,16 @@ class EntryReader:
                 )
             return content, size, reader.changed(status)
 
-    def _note_messages(self, reader: files.FileReader) -> None:
+    def _note_messages(self, path: bytes, head: bytes, size: int) -> None:
         """Note a file that may hold messages, to be looked into when it is stored."""
-        from keepstone.sources.readers import SMALLEST, TABLES, may_be_named, may_hold_messages
-
-        name = os.path.basename(reader.path)
-        likely = self._options.messages and reader.size >= SMALLEST and may_be_named(name)
-        if not likely:
+        readers = self._readers
+        if size < readers.SMALLEST or not self._options.messages:
             return
-        head = reader.read_at(0, FIRST)
-        if may_hold_messages(name, head) and not (sqlite.is_sqlite(head) and not sqlite.has_table(reader.path, TABLES)):
-            self._tally.candidates[reader.path] = None
+        name = path[path.rindex(b"/") + 1 :]
+        if not readers.may_be_named(name) or not readers.may_hold_messages(name, head[:FIRST]):
+            return
+        if not sqlite.is_sqlite(head) or sqlite.has_table(path, readers.TABLES):
+            self._tally.candidates[path] = None
 
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
@@ -240,9 +255,7 @@ class EntryReader:
             self._tally.inexact.append(path)
             return None
         self._tally.databases.append(path)
-        from keepstone.sources.readers import TABLES
-
-        if sqlite.has_table(path, TABLES):
+        if sqlite.has_table(path, self._readers.TABLES):
             self._tally.candidates[path] = None
         return content, size
 
@@ -258,10 +271,3 @@ def _same_status(old: Entry, status: os.stat_result) -> bool:
         and (kind != tree.FILE or old.size == status.st_size)
         and old.links == (status.st_nlink if kind != tree.FOLDER else 1)
     )
-
-
-def _look_again(entry: Entry, path: bytes) -> tuple[Entry, os.stat_result]:
-    """Return the entry of a changed file with what may have changed but its content, and its status."""
-    status = files.look(path)
-    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns, "inode": status.st_ino}
-    return msgspec.structs.replace(entry, mode=stat.S_IMODE(status.st_mode), **times), status

@@ -2,7 +2,7 @@
 
 It works on the tree that was just stored and not on the disk: what it reads is what a restore would give, encrypted
 chats are plain there, and a file that changes meanwhile does no harm. Files are recognised by their content; those
-whose names say that they are something else are not looked into. Each is read in a process apart.
+whose names say that they are something else are not looked into. They are recognised and read in a process apart.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from keepstone.history.tree import printable
 from keepstone.messages.model import Attachment, Item, Message
 from keepstone.repo.repository import Repository
 from keepstone.repo.writer import Writer
-from keepstone.sources.apart import read_apart
+from keepstone.sources.apart import Apart
 from keepstone.sources.folders import ZipFolder
-from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages, reader_for
+from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages
 from keepstone.sources.reading import HEAD, Folder, Options, Reader, UnreadableSource
 from keepstone.work.archive import Ingest, Origin
 from keepstone.work.snapshot_folder import SnapshotFolder
@@ -84,6 +84,7 @@ class _Gather:
         self.time_ms, self.listener = time_ms, listener
         self.keys = container_keys(repository.log)
         self.gathered = Gathered()
+        self.apart = Apart()
         self.attachments: dict[bytes, tuple[_Found, Attachment]] = {}
         self.folder: tuple[tuple[bytes, ...], SnapshotFolder] | None = None
         secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
@@ -104,6 +105,7 @@ class _Gather:
             self.gathered.new = run.work.rows_new
             return self.gathered
         finally:
+            self.apart.close()
             if run is not None:
                 run.__exit__(None, None, None)
 
@@ -125,10 +127,10 @@ class _Gather:
             with folder.open(below) as file:
                 head = file.read(HEAD)
             if head.startswith(_ZIP):
-                with folder.open(below) as file:
-                    yield from self._members(ZipFolder(file, below), path)
+                # It stays open: files in it are asked for until the run ends.
+                yield from self._members(ZipFolder(folder.open(below), below), path)
             elif may_hold_messages(name, head):
-                reader = reader_for(below, folder)
+                reader = self._recognise(below, folder, path)
                 if reader is not None:
                     yield _Found(path, "", below, folder, reader)
         except (UnreadableSource, OSError):
@@ -148,9 +150,16 @@ class _Gather:
     def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:
         for name in archive.names()[:MOST_MEMBERS]:
             if may_be_named(os.fsencode(name.rpartition("/")[2])) and archive.size(name) >= SMALLEST:
-                reader = reader_for(name, archive)
+                reader = self._recognise(name, archive, path)
                 if reader is not None:
                     yield _Found(path, name, name, archive, reader)
+
+    def _recognise(self, name: str, folder: Folder, path: bytes) -> Reader | None:
+        try:
+            return self.apart.recognise(name, folder)
+        except UnreadableSource as error:
+            self._tell(f"Whether messages are in it cannot be seen ({error.message})", path)
+            return None
 
     def _take(self, run: Ingest, found: _Found) -> None:
         place = f"{self.host}:{printable(found.path)}" + (f"!{found.member}" if found.member else "")
@@ -170,7 +179,7 @@ class _Gather:
         from keepstone.messages.model import Loss
 
         try:
-            with closing(read_apart(found.reader, found.name, found.folder, Options())) as items:  # type: ignore[type-var]  # a generator
+            with closing(self.apart.read(found.reader, found.name, found.folder, Options())) as items:  # type: ignore[type-var]  # a generator
                 for item in items:
                     if type(item) is Message:
                         for attachment in item.attachments:

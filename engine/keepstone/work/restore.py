@@ -17,7 +17,7 @@ from keepstone.errors import ContainerKeyMissing, Damaged, KeepstoneError, PathN
 from keepstone.hashing import chunk_id
 from keepstone.history import expression, tree
 from keepstone.history.container_keys import container_keys
-from keepstone.history.recipe import Piece, decode, is_list, pieces
+from keepstone.history.recipe import Piece, decode, expected, is_list, pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
@@ -245,7 +245,9 @@ class _Restore:
                 return "identical"
             with self.target.create_file(place) as file:
                 offset = 0
-                for number, piece in enumerate(self._pieces(entry)):
+                found = self._pieces(entry)
+                # What stands there already is not read; so little is known of what will be.
+                for number, piece in enumerate(expected(found, self.repository) if wanted is None else found):
                     if not piece.is_hole:
                         if wanted is not None and standing is not None and wanted[number]:
                             data = standing.read(offset, piece.length)
@@ -275,10 +277,10 @@ class _Restore:
         return "restored"
 
     def _container(self, place: Parts, entry: Entry) -> str:
-        """Restore one file that was unwrapped: its bytes come in one run, whatever stands there."""
+        """Restore one file that was unwrapped: nothing of it if it stands there, else its bytes in one run."""
         result = self.result
         with self.target.open_existing(place) as standing:
-            if standing is not None and self._same(entry, standing):
+            if standing is not None and standing.size == entry.size and self._unwraps(place, entry, standing):
                 self._report(place, self.target.apply(place, self._attributes(entry)))
                 result.files_identical += 1
                 self._restored(place, entry)
@@ -309,6 +311,18 @@ class _Restore:
             yield data
         if left:
             raise Unsupported(self.name, "has a recipe whose lengths do not fit the file")
+
+    def _unwraps(self, place: Parts, entry: Entry, standing: Standing) -> bool:
+        """Return whether a standing file was proven to be a container, without fetching what is inside."""
+        from keepstone.containers import METADATA_LIMIT, companion_of  # Most restores meet no container.
+        from keepstone.work.standing import unwraps_to
+
+        companion, beside = b"", companion_of(place[-1])
+        if beside is not None:
+            with self.target.open_existing((*place[:-1], beside)) as metadata:
+                if metadata is not None and metadata.size <= METADATA_LIMIT:
+                    companion = metadata.read(0, metadata.size)
+        return unwraps_to(entry.content, standing, self.repository, self.name, self.container_keys, companion)
 
     def _same(self, entry: Entry, standing: Standing) -> bool:
         """Return whether a standing file has the bytes of a container."""
@@ -372,14 +386,14 @@ class _Restore:
         for place, entry in self.restored:
             self._guarded(place, lambda p=place, e=entry: self._verify(p, e))  # type: ignore[misc]
 
-    def _stands(self, entry: Entry, standing: Standing) -> bool:
+    def _stands(self, place: Parts, entry: Entry, standing: Standing) -> bool:
         if self._is_container(entry):
-            return self._same(entry, standing)
+            return self._unwraps(place, entry, standing) or self._same(entry, standing)
         return standing.size == entry.size and all(self._fetch_plan(entry, standing))
 
     def _verify(self, place: Parts, entry: Entry) -> None:
         with self.target.open_existing(place) as standing:
-            if standing is None or not self._stands(entry, standing):
+            if standing is None or not self._stands(place, entry, standing):
                 raise TargetError(f"{printable(_joined(place))} does not read back as it was restored.")
         self.result.files_verified += 1
 

@@ -2,7 +2,7 @@
 
 What is read is what is stored, so it is what a restore would give: live databases as one image, and containers without
 their key, because their content is stored plain (inside the repository's own encryption). `msgstore.db.crypt15` is
-there as `msgstore.db` too, unless a file of that name is.
+there as `msgstore.db` too, unless a file of that name is; `main` of one of Signal's folders as `main.frames`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from keepstone.containers import Keys
 from keepstone.errors import PathNotFound
 from keepstone.history import tree
-from keepstone.history.opened import open_recipe, plaintext
+from keepstone.history.opened import opener, plaintext
 from keepstone.repo.repository import Repository
 from keepstone.sources.folders import MAX_NAMES
 
-_PACKED = re.compile(r"(.+)\.(?:crypt\d+|gz)", re.IGNORECASE | re.DOTALL)
-_ENDINGS = (".crypt15", ".crypt14", ".crypt12", ".gz")
+_PACKED = re.compile(r"(.+)\.(?:crypt\d+|gz|backup)", re.IGNORECASE | re.DOTALL)
+_ENDINGS = (".crypt15", ".crypt14", ".crypt12", ".gz", ".backup")
+_BARE = re.compile(r"(?:.*/)?main", re.DOTALL)
+"""Encrypted files without an ending."""
+_INSIDE = ".frames"
+"""The ending of what is in one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class SnapshotFolder:
         self._repository, self._keys, self._name, self._recipe = repository, keys, name, recipe
         self._files: dict[str, _File | None] = {}
         self._listed: list[str] | None = None
+        self._opener: tuple[_File, Callable[[], BinaryIO]] | None = None
         self.scratch = scratch or tempfile.gettempdir()
 
     def names(self) -> Sequence[str]:
@@ -71,27 +76,32 @@ class SnapshotFolder:
     def plain_name(self, name: str) -> str:
         """Return under which name a file can be read: of an encrypted or packed one, that of what is in it."""
         packed = _PACKED.fullmatch(name)
-        if packed is None or self._stored(packed[1]) is not None:
+        plain = packed[1] if packed else name + _INSIDE if _BARE.fullmatch(name) else name
+        if plain == name or self._stored(plain) is not None:
             return name
         file = self._stored(name)
         inside = None if file is None else plaintext(file.recipe, self._repository, self._name)
         if inside is None:
             return name
-        self._files[packed[1]] = _File(*inside)
-        return packed[1]
+        self._files[plain] = _File(*inside)
+        return plain
 
     def size(self, name: str) -> int:
         return self._found(name).size
 
     def open(self, name: str) -> BinaryIO:
         file = self._found(name)
-        return open_recipe(file.recipe, file.size, self._repository, self._name, self._keys)
+        if self._opener is None or self._opener[0] != file:
+            # Whoever opens a large file again, for each photo in it, opens it very often.
+            found = opener(file.recipe, file.size, self._repository, self._name, self._keys)
+            self._opener = file, found
+        return self._opener[1]()
 
     def _found(self, name: str) -> _File:
         found = self._stored(name)
         if found is None:
-            for ending in _ENDINGS:
-                if self._stored(name + ending) is not None and self.plain_name(name + ending) == name:
+            for outer in (*(name + ending for ending in _ENDINGS), name.removesuffix(_INSIDE)):
+                if outer != name and self._stored(outer) is not None and self.plain_name(outer) == name:
                     return self._found(name)
             raise FileNotFoundError(name)
         return found

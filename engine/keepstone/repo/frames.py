@@ -1,0 +1,183 @@
+"""Opened frames: each is decoded and verified once for all that stands on it, as far as the memory for it reaches.
+
+A delta's bases are read by way of the same frames, so a chain is decoded once for a whole run of chunks. A frame that
+is held also holds which of its chunks were verified. Whoever tells ahead what will be read (`expect`) has each frame
+dropped as soon as all that stands on it was read; otherwise what goes first is what was used longest ago.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from keepstone import sealing
+from keepstone.errors import ChunkMissing, Damaged, Unsupported
+from keepstone.hashing import SubKeys, chunk_id
+from keepstone.ids import ID_LENGTH, Buffer, ChunkId, PackId
+from keepstone.repo import format as layout
+from keepstone.repo import pack
+from keepstone.repo.cache import Place
+
+FRAME_CACHE_BYTES = 96 * 1024 * 1024
+SPARING_BYTES = 32 * 1024 * 1024
+"""As much as `FRAME_CACHE_BYTES` where other work needs memory too and files are read front to back."""
+
+ReadStored = Callable[[str, int, int, int], Buffer]
+"""Given a pack's name, an offset, a length and the pack's size, return what is stored there."""
+Found = tuple[Place, pack.Directory, sealing.FrameCipher]
+Find = Callable[[ChunkId], Found | None]
+MOST_EXPECTED = 200_000
+"""Chunks that are looked at for one `expect`, bases and theirs included; what is beyond is read all the same."""
+
+
+class Climb:
+    """From a delta frame to its bases and theirs: bounded in depth, and in frames altogether."""
+
+    def __init__(self) -> None:
+        self._depth = self._frames = 0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._depth += 1
+        self._frames += 1
+        if self._depth > layout.MAX_DEPTH or self._frames > layout.MAX_FRAMES_CLIMBED:
+            raise Unsupported(name, "has delta frames that stand on more frames than the format allows")
+        yield
+        self._depth -= 1
+
+
+class _Opened:
+    """A frame's plaintext, and the positions of its chunks that were verified."""
+
+    __slots__ = ("plain", "verified")
+
+    def __init__(self, plain: bytes) -> None:
+        self.plain = plain
+        self.verified: set[int] = set()
+
+
+class Frames:
+    """The opened frames of a repository. Threads may share it."""
+
+    def __init__(self, keys: SubKeys, read: ReadStored, find: Find) -> None:
+        self._key, self._read, self._find = keys.chunk_id, read, find
+        self._held: OrderedDict[tuple[PackId, int], _Opened] = OrderedDict()
+        self._bytes = 0
+        self.sparing = False
+        """Hold at most `SPARING_BYTES`."""
+        self._lock = threading.Lock()
+        self._planned: dict[ChunkId, Found] = {}
+        self._uses: dict[tuple[PackId, int], int] = {}
+        """How often each expected frame will still be asked for."""
+        self.decoded = 0
+        """Frames decoded so far, each time counted."""
+
+    def expect(self, chunks: Iterable[ChunkId]) -> None:
+        """Learn which chunks are read next, instead of what was learned before. It changes only what is held."""
+        planned: dict[ChunkId, Found] = {}
+        uses: dict[tuple[PackId, int], int] = {}
+        opened: set[tuple[PackId, int]] = set()
+        ahead = list(chunks)
+        while ahead and len(planned) < MOST_EXPECTED:
+            chunk = ahead.pop()
+            found = planned.get(chunk) or self._find(chunk)
+            if found is None:
+                continue  # Whoever reads it hears of it.
+            planned[chunk] = found
+            place, directory, _ = found
+            key = (directory.pack, place.ordinal)
+            uses[key] = uses.get(key, 0) + 1
+            row = directory.frames[place.ordinal]
+            if key not in opened and row.method == pack.DELTA:
+                ahead += pack.frame_bases(row)
+            opened.add(key)
+        with self._lock:
+            self._planned, self._uses = planned, uses
+
+    def find(self, chunk: ChunkId) -> Found | None:
+        """Return where a chunk is."""
+        return self._planned.get(chunk) or self._find(chunk)
+
+    def read(
+        self, chunk: ChunkId, place: Place, directory: pack.Directory, cipher: sealing.FrameCipher, climb: Climb
+    ) -> bytes:
+        """Return a chunk, verified against its id.
+
+        Raises:
+            Damaged, Unsupported, ChunkMissing: it, or what it stands on, cannot be read.
+        """
+        opened = self._open(place.ordinal, directory, cipher, climb)
+        row = directory.frames[place.ordinal]
+        if len(row.ids) == ID_LENGTH:
+            data = opened.plain
+        else:
+            lengths = pack.frame_lengths(row)
+            start = sum(lengths[: place.position])
+            data = opened.plain[start : start + lengths[place.position]]
+        if place.position not in opened.verified:
+            if chunk_id(self._key, data) != chunk:
+                name = layout.pack_name(directory.pack)
+                raise Damaged(name, f"chunk {chunk.hex()[:16]} in it is not what its id names")
+            opened.verified.add(place.position)
+        self._used((directory.pack, place.ordinal))
+        return data
+
+    def _used(self, key: tuple[PackId, int]) -> None:
+        with self._lock:
+            left = self._uses.get(key)
+            if left is not None:
+                self._uses[key] = left - 1
+                if left == 1 and (held := self._held.pop(key, None)) is not None:
+                    self._bytes -= len(held.plain)
+
+    def read_bases(self, bases: bytes, climb: Climb, name: str) -> bytes:
+        """Return the bytes of a delta frame's base chunks, concatenated.
+
+        Raises:
+            Unsupported: the frame stands on more frames than the format allows.
+            ChunkMissing: a base is in no pack.
+        """
+        if len(bases) % ID_LENGTH or len(bases) > layout.MAX_BASES * ID_LENGTH:
+            raise Unsupported(name, "has a delta frame with more bases than the format allows")
+        with climb.step(name):
+            parts = []
+            for at in range(0, len(bases), ID_LENGTH):
+                chunk = ChunkId(bases[at : at + ID_LENGTH])
+                found = self.find(chunk)
+                if found is None:
+                    raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
+                parts.append(self.read(chunk, *found, climb))
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def hold(self, directory: pack.Directory, ordinal: int, plain: bytes) -> None:
+        """Take over a frame that was opened, and verified chunk by chunk, elsewhere."""
+        opened = _Opened(plain)
+        opened.verified.update(range(len(directory.frames[ordinal].ids) // ID_LENGTH))
+        self._hold((directory.pack, ordinal), opened)
+
+    def _open(self, ordinal: int, directory: pack.Directory, cipher: sealing.FrameCipher, climb: Climb) -> _Opened:
+        key = (directory.pack, ordinal)
+        with self._lock:
+            held = self._held.get(key)
+            if held is not None:
+                self._held.move_to_end(key)
+                return held
+        name = layout.pack_name(directory.pack)
+        sealed = self._read(name, directory.offsets[ordinal], directory.frames[ordinal].stored, directory.size)
+        opened = _Opened(
+            pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self.read_bases(bases, climb, name))
+        )
+        self.decoded += 1
+        self._hold(key, opened)
+        return opened
+
+    def _hold(self, key: tuple[PackId, int], opened: _Opened) -> None:
+        with self._lock:
+            before = self._held.pop(key, None)
+            self._bytes += len(opened.plain) - (0 if before is None else len(before.plain))
+            self._held[key] = opened
+            most = min(FRAME_CACHE_BYTES, SPARING_BYTES) if self.sparing else FRAME_CACHE_BYTES
+            while self._bytes > most and len(self._held) > 1:
+                self._bytes -= len(self._held.popitem(last=False)[1].plain)

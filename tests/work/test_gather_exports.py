@@ -1,0 +1,74 @@
+"""The photos that lie beside an exported chat are attachments of the archive, as those of a database are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from containers import writers
+from support import Place, noise
+
+PHOTOS = [noise(number, 60_000) for number in range(3)]
+
+
+def whatsapp(root: Path, packed: bool) -> None:
+    lines = [f"[31/12/21, 23:40:0{n}] Ann: \u200e<attached: 0000000{n}-PHOTO.jpg>\r\n" for n in (2, 0, 1)]
+    files = {"_chat.txt": "".join(lines).encode()}
+    files |= {f"0000000{n}-PHOTO.jpg": photo for n, photo in enumerate(PHOTOS)}
+    if packed:
+        (root / "WhatsApp Chat - Ann.zip").write_bytes(writers.zip_of(files))
+    else:
+        write(root / "WhatsApp Chat - Ann", files)
+
+
+def telegram(root: Path) -> None:
+    messages = [
+        {"id": n, "type": "message", "date": "2021-12-31T23:40:00", "date_unixtime": "1640994000", "from": "Ann",
+         "from_id": "user2", "photo": f"photos/{n}.jpg", "text": ""} for n in range(3)
+    ]  # fmt: skip
+    chat = {"name": "Ann", "type": "personal_chat", "id": 2, "messages": messages}
+    files = {"result.json": json.dumps(chat).encode()}
+    write(root / "ChatExport", files | {f"photos/{n}.jpg": photo for n, photo in enumerate(PHOTOS)})
+
+
+def messenger(root: Path) -> None:
+    inside = "your_facebook_activity/messages/inbox/ann_123456"
+    messages = [
+        {"sender_name": "Ann", "timestamp_ms": 1640994000000 + n, "photos": [{"uri": f"{inside}/photos/{n}.jpg"}]}
+        for n in range(3)
+    ]
+    thread = {"participants": [{"name": "Ann"}, {"name": "Me"}], "messages": messages, "title": "Ann"}
+    files = {f"{inside}/message_1.json": json.dumps(thread).encode()}
+    write(root / "facebook-me", files | {f"{inside}/photos/{n}.jpg": photo for n, photo in enumerate(PHOTOS)})
+
+
+def write(root: Path, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["whatsapp", "whatsapp-zip", "telegram", "messenger"])
+def test_photos_beside_an_exported_chat_are_in_the_archive(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    if kind.startswith("whatsapp"):
+        whatsapp(source, packed=kind.endswith("zip"))
+    else:
+        {"telegram": telegram, "messenger": messenger}[kind](source)
+    place = Place(tmp_path).init()
+    result = place.backup([source])
+    assert (result.gathered.sources, result.gathered.messages) == (1, 3)
+    assert result.stored_bytes < 3 * 70_000 + 40_000, "each photo is stored once"
+    found = set()
+    with place.open(in_memory=True) as client:
+        archive = client.messages()
+        (chat,) = archive.chats()
+        for entry in archive.messages(chat):
+            file = client.attachment_opener(archive)(entry.message.attachments[0])
+            assert file is not None
+            with file:
+                found.add(file.read())
+    assert found == set(PHOTOS)

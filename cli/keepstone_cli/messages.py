@@ -68,12 +68,16 @@ def author_of(chat: Chat, message: Message) -> str:
     return chat.name_of(message.author) if message.author else chat.title
 
 
-def line(chat: Chat, message: Message, zone: tzinfo, *, gone: bool = False) -> str:
-    """Return a message on one line for a terminal: nothing of it can steer the terminal."""
+def line(chat: Chat, message: Message, zone: tzinfo, *, gone: bool = False, show: Callable[[str], str] = clean) -> str:
+    """Return a message on one line for a terminal: nothing of it can steer the terminal.
+
+    Args:
+        show: what makes a line of its text harmless; it may also mark parts of it.
+    """
     when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
     words = [f"<{clean(a.name or a.mime or 'file')}>" for a in message.attachments]
     words += [clean(a.caption) for a in message.attachments if a.caption]
-    words += [clean(part) for part in message.text.split("\n")] if message.text else []
+    words += [show(part) for part in message.text.split("\n")] if message.text else []
     said = " / ".join(words) if words else f"<{message.kind}>"
     marks = "".join(f" [{clean(r.emoji)}]" for r in message.reactions)
     marks += " (edited)" * bool(message.edits) + " (gone from its source)" * gone

@@ -82,14 +82,42 @@ def test_messages_are_chosen(kept: Kept, options: list[str], numbers: list[int])
     assert [(one["time_ms"] - 1_700_000_000_000) // 3_600_000 for one in found] == numbers
 
 
-def test_search_finds_words_in_any_script(kept: Kept) -> None:
-    assert len(kept.box.run("search", "hello").lines) == 2
+def test_search_finds_words_in_any_script_and_shows_what_stands_beside_them(kept: Kept) -> None:
     assert kept.box.run("search", "\u516b").lines == [
-        "[Ana \\x1b[31m] 2023-11-14 23:13  You: Caf\u00e9 at \u516b\u70b9?"
+        "  2023-11-14 22:13  Ana: Hello there",
+        "[Ana \\x1b[31m] 2023-11-14 23:13  You: Caf\u00e9 at \u516b\u70b9?",
+        "  2023-11-15 00:13  Ana: two / lines [\U0001f44d]",
     ]
+    assert len(kept.box.run("search", "hello", "--no-context").lines) == 2
     assert len(kept.box.run("search", "hello", "--chat", "Bo").lines) == 1
     assert kept.box.run("search", '"there hello"').lines == []
-    assert len(kept.box.run("search", "hello", "--limit", "1").lines) == 1
+    first = kept.box.run("search", "hello", "--limit", "1", "--no-context")
+    assert len(first.lines) == 1
+    assert "The first 1 of 2 messages are shown" in first.err
+
+
+def test_search_tells_scripts_where_the_words_are(kept: Kept) -> None:
+    (found,) = kept.box.run("--json", "search", "CAFE\u0301").documents
+    assert (found["text"], found["marks"], found["total"]) == ("Caf\u00e9 at \u516b\u70b9?", [[0, 4]], 1)
+    assert (found["before"]["text"], found["after"]["text"]) == ("Hello there", "two\nlines")
+
+
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [(["--from", "2023-11-15"], 1), (["--sender", "ana"], 1), (["--sender", "me"], 0), (["--kind", "image"], 0)],
+)
+def test_search_is_narrowed_like_messages(kept: Kept, options: list[str], total: int) -> None:
+    assert len(kept.box.run("search", "e", "--no-context", "--chat", "ana", *options).lines) == total + (
+        options == ["--sender", "ana"]
+    )
+
+
+def test_search_marks_words_on_a_terminal_which_nothing_else_steers(kept: Kept) -> None:
+    terminal = kept.box.terminal("search", "hello", "--chat", "ana")
+    assert terminal.end() == 0
+    assert b"Ana: \x1b[1;33mHello\x1b[0m there" in terminal.seen
+    assert b"\\x1b[31m" in terminal.seen
+    assert b"\x1b[31m" not in terminal.seen
 
 
 def test_calls_are_listed(kept: Kept) -> None:

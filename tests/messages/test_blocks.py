@@ -82,7 +82,7 @@ def test_what_is_no_block_is_unsupported_and_nothing_else(noise: bytes, at: int)
     for data in (noise, whole[:at], whole[:at] + noise + whole[at + len(noise) :]):
         try:
             blocks.decode(data, "a block")
-            blocks.decode_heads(data, "a block")
+            blocks.columns_of(data, "a block")
         except Unsupported:
             pass
 

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import tzinfo
+
 import click
 import msgspec
 
+from keepstone.messages.resolve import Shown
+from keepstone.views.chat import Chat
 from keepstone.views.choose import Choice, chosen_chats, view_of
+from keepstone.work.messages import Messages
+from keepstone.work.search import Found, Within, spans
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, choosing, here, line
-from keepstone_cli.output import clean, count
+from keepstone_cli.output import Output, clean, count
 from keepstone_cli.settings import open_repository
+
+_BOLD, _DIM, _PLAIN = "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
 
 
 @click.command("search")
 @click.argument("words", metavar="WORDS")
 @click.option("--chat", "chats", multiple=True, metavar="CHAT", help="Only in this chat; can be given several times.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many to show.")
+@click.option("--context/--no-context", default=True, help="Also show the messages before and after.")
 @SNAPSHOT
 @choosing
 @click.pass_obj
 def command(
-    settings: Settings, words: str, chats: tuple[str, ...], limit: int, snapshot: str | None, choice: Choice
-) -> None:
-    """Find messages that have all words and "phrases in quotes", in any script, the newest first.
+    settings: Settings, words: str, chats: tuple[str, ...], limit: int, context: bool, snapshot: str | None,
+    choice: Choice,
+) -> None:  # fmt: skip
+    """Find messages that have all words and "phrases in quotes", in any script.
+
+    Those with whole words come first, then those with terms near each other, then the newest.
 
     The archive is decrypted in memory; nothing of it is written anywhere.
     """
     output, zone = settings.output(), here()
-    found = 0
     with open_repository(settings) as repository:
         archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
         views = {
@@ -35,22 +47,61 @@ def command(
             for conversation in chosen_chats(archive, chats)
             for name in (*conversation.ids, *conversation.exported)
         }
-        for hit in archive.search(words):
-            chat = views.get(hit.conversation)
-            if chat is None:
-                continue
-            shown = archive.shown(hit)
-            if not choice.holds(shown.message, chat):
-                continue
-            found += 1
-            if found > limit:
-                break
+        page = archive.search(words, limit, _within(archive, views, choice, everywhere=not chats))
+        for number, hit in enumerate(page):
+            chat, shown = views[hit.conversation], archive.shown(hit)
+            before, after = archive.around(hit) if context else (None, None)
             if settings.json:
-                output.data(
-                    {"message_type": "message", "title": chat.title, **msgspec.to_builtins(shown.message)}
-                )  # fmt: skip
+                output.data(_document(words, chat, hit, (before, shown, after), page.total))
             else:
-                output.result(f"[{clean(chat.title)}] {line(chat, shown.message, zone)}")
+                if number and context:
+                    output.result("")
+                _print(output, words, chat, (before, shown, after), zone)
     if not settings.json:
-        more = f"The first {limit} are shown; --limit shows more." if found > limit else count(found, "message")
-        output.note(more)
+        more = f"The first {limit} of {page.total} messages are shown; --limit shows more."
+        output.note(more if page.total > limit else count(page.total, "message"))
+
+
+def _within(archive: Messages, views: dict[bytes, Chat], choice: Choice, *, everywhere: bool) -> Within:
+    """Return where to look; only what no column tells is asked of every hit."""
+
+    def holds(hit: Found) -> bool:
+        return choice.holds(archive.shown(hit).message, views[hit.conversation])
+
+    asks = bool(choice.sender or choice.kinds or choice.text or choice.has_media)
+    return Within(None if everywhere else frozenset(views), choice.from_ms, choice.to_ms, holds if asks else None)
+
+
+def _document(
+    words: str, chat: Chat, hit: Found, messages: tuple[Shown | None, Shown, Shown | None], total: int
+) -> dict[str, object]:
+    before, shown, after = messages
+    return {
+        "message_type": "message", "title": chat.title, **msgspec.to_builtins(shown.message), "total": total,
+        "rank": hit.rank, "marks": spans(shown.message.text, words),
+        "before": before and msgspec.to_builtins(before.message),
+        "after": after and msgspec.to_builtins(after.message),
+    }  # fmt: skip
+
+
+def _print(
+    output: Output, words: str, chat: Chat, messages: tuple[Shown | None, Shown, Shown | None], zone: tzinfo
+) -> None:
+    before, shown, after = messages
+    styled = sys.stdout.isatty()
+
+    def beside(one: Shown | None) -> None:
+        if one is not None:
+            text = f"  {line(chat, one.message, zone)}"
+            output.result(f"{_DIM}{text}{_PLAIN}" if styled else text)
+
+    def marked(text: str) -> str:
+        parts, last = [], 0
+        for begin, end in spans(text, words):
+            parts += [clean(text[last:begin]), _BOLD, clean(text[begin:end]), _PLAIN]
+            last = end
+        return "".join(parts) + clean(text[last:])
+
+    beside(before)
+    output.result(f"[{clean(chat.title)}] {line(chat, shown.message, zone, show=marked if styled else clean)}")
+    beside(after)

@@ -3,7 +3,8 @@
 A row is one reading as a MessagePack array that begins with time, order and identity, so that rows in ascending order
 of their bytes are in the order of time; its last byte is the delivery state, which is not part of what is compared. A
 state's keys are rows after the 16 bytes of their *name*: the conversation they belong to. A block is the rows of a
-month of some conversations in ascending order, with a table of their histories.
+month of some conversations in ascending order, with a table of their histories. Times, identities and texts stand in
+columns of their own, so that a search reads them without decoding a row.
 
 Small chats share a block and large ones are split, by a rule that looks at nothing but the content: the rows of a month
 whose conversations' ids begin alike are one *unit*; one that is too large is parted by the next digit, and a single
@@ -13,6 +14,8 @@ conversation by day, hour and minute. Equal states are equal bytes, and the join
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -355,20 +358,42 @@ def _split_one(month: str, prefix: str, keys: Sequence[bytes], state: State, nam
 
 class _Block(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     version: int
+    repeats: int
+    texts: bytes
+    times: bytes
+    identities: bytes
+    groups: list[tuple[bytes, int]]
+    rest: bytes
+
+
+class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     histories: list[tuple[tuple[bytes, tuple[int, ...]], ...]]
     which: list[int]
-    groups: list[tuple[bytes, list[msgspec.Raw]]]
+    rows: list[msgspec.Raw]
 
 
-class _Heads(msgspec.Struct, array_like=True):
-    version: int
-    histories: msgspec.Raw
-    which: msgspec.Raw
-    groups: list[tuple[bytes, list[Head]]]
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What is searched of a block, without a row of it decoded."""
+
+    repeats: int
+    """How many rows have an identity that another row of the block has too."""
+    texts: bytes
+    """UTF-8, with `SEPARATOR` between them."""
+    times: array[int]
+    identities: bytes
+    groups: list[tuple[bytes, int]]
+    """Conversations with how many rows they have."""
 
 
+SEPARATOR: Final = b"\xff"
+"""Between texts: a byte that UTF-8 does not have."""
 _block_decoder = msgspec.msgpack.Decoder(_Block)
-_heads_decoder = msgspec.msgpack.Decoder(_Heads)
+_rest_decoder = msgspec.msgpack.Decoder(_Rest)
+_time_decoder = msgspec.msgpack.Decoder(int)
+_TIME = struct.Struct(">q")
+_COLUMNS = 3
+"""Fields of a row that stand in columns: time, identity, text."""
 
 
 def encode(keys: Iterable[bytes], state: State) -> bytes:
@@ -376,21 +401,49 @@ def encode(keys: Iterable[bytes], state: State) -> bytes:
     used = [(key, *state[key]) for key in keys]
     histories = sorted({history for _, _, history in used})
     number = {history: n for n, history in enumerate(histories)}
-    head = _encode((VERSION, histories, [number[history] for _, _, history in used], ()))
-    parts = [head[:-1], b""]
-    groups = 0
-    for name, group in groupby(used, key=lambda one: one[0][:NAME_LENGTH]):
-        rows = [key[NAME_LENGTH:] + _STATE_BYTES[delivery] for key, delivery, _ in group]
-        parts.append(_GROUP + name + _array_header(len(rows)))
-        parts += rows
-        groups += 1
-    parts[1] = _array_header(groups)
-    return b"".join(parts)
+    texts, times, identities, rows = [], [], [], []
+    for key, delivery, _ in used:
+        # What stands in columns comes first in a row, each part as long as its first bytes tell.
+        order = NAME_LENGTH + 1 + _INT_LENGTH[key[NAME_LENGTH + 1]]
+        name = order + _INT_LENGTH[key[order]]
+        text = name + 2 + key[name + 1]
+        begin, end = _text_at(key, text)
+        long = key[NAME_LENGTH + 1] == _U64
+        time = key[NAME_LENGTH + 2 : order]
+        times.append(time if long else _TIME.pack(_time_decoder.decode(key[NAME_LENGTH + 1 : order])))
+        identities.append(key[name + 2 : text])
+        texts.append(key[begin:end])
+        rows.append(bytes((key[NAME_LENGTH] - _COLUMNS,)) + key[order:name] + key[end:] + _STATE_BYTES[delivery])
+    groups = [(name, sum(1 for _ in group)) for name, group in groupby(key[:NAME_LENGTH] for key, _, _ in used)]
+    rest = _encode((histories, [number[history] for _, _, history in used], ()))[:-1] + _array_header(len(rows))
+    columns = (SEPARATOR.join(texts), b"".join(times), b"".join(identities), groups)
+    repeats = len(used) - len(set(identities))
+    return _encode((VERSION, repeats, *columns, rest + b"".join(rows)))
 
 
-_GROUP = b"\x92\xc4\x10"
-"""An array of two, of which the first is 16 bytes."""
+_U64 = 0xCF
+_INT_LENGTH = [{0xCC: 2, 0xD0: 2, 0xCD: 3, 0xD1: 3, 0xCE: 5, 0xD2: 5, 0xCF: 9, 0xD3: 9}.get(n, 1) for n in range(256)]
+"""Bytes of a MessagePack integer, by its first."""
 _STATE_BYTES = [bytes((n,)) for n in range(128)]
+
+
+def _text_at(key: bytes, at: int) -> tuple[int, int]:
+    """Return where a MessagePack text begins and ends."""
+    first = key[at]
+    if first < 0xC0:
+        return at + 1, at + 1 + (first & 31)
+    size = 1 << (first - 0xD9)
+    begin = at + 1 + size
+    return begin, begin + int.from_bytes(key[at + 1 : begin])
+
+
+def _text_header(length: int) -> bytes:
+    """Return the shortest MessagePack header of a text."""
+    if length < 32:
+        return bytes((0xA0 | length,))
+    if length < 1 << 8:
+        return bytes((0xD9, length))
+    return b"\xda" + struct.pack(">H", length) if length < 1 << 16 else b"\xdb" + struct.pack(">I", length)
 
 
 def _array_header(length: int) -> bytes:
@@ -406,26 +459,54 @@ def decode(data: bytes, name: str) -> State:
     Raises:
         Unsupported: it is none that this version knows.
     """
-    block = encoding.decode(_block_decoder, data, name)
-    if block.version != VERSION or len(block.which) != sum(len(rows) for _, rows in block.groups):
-        raise Unsupported(name, f"holds a block of messages of version {block.version}")
+    block = _checked(data, name)
+    rest = encoding.decode(_rest_decoder, block.rest, name)
+    count = len(rest.rows)
+    if count != len(block.times) // _TIME.size or count != len(rest.which):
+        raise Unsupported(name, "holds a block of messages whose columns have different lengths")
     found: State = {}
-    which = iter(block.which)
+    length = len(block.identities) // count if count else 0
+    binary = bytes((0xC4, length)) if length < 256 else b""
+    texts = block.texts.split(SEPARATOR)
+    at = 0
     try:
         for conversation, rows in block.groups:
-            for raw in rows:
-                row = bytes(raw)
-                found[conversation + row[:-1]] = (row[-1], block.histories[next(which)])
-    except IndexError as error:
+            for n in range(at, at + rows):
+                row, text = bytes(rest.rows[n]), texts[n]
+                order = 1 + _INT_LENGTH[row[1]]
+                time = block.times[n * 8 : n * 8 + 8]
+                known = b"\xcf" + time if b"\0\0\0\1" <= time < b"\x80" else _encode(_TIME.unpack(time)[0])
+                found[
+                    conversation + bytes((row[0] + _COLUMNS,)) + known + row[1:order] + binary
+                    + block.identities[n * length : n * length + length] + _text_header(len(text)) + text
+                    + row[order:-1]
+                ] = (row[-1], rest.histories[rest.which[n]])  # fmt: skip
+            at += rows
+    except (IndexError, ValueError) as error:
         raise Unsupported(name, "holds a block of messages whose histories are not there") from error
     if any(state >= len(STATES) for state, _ in found.values()):
         raise Unsupported(name, "holds a block of messages in a state that this version does not know")
     return found
 
 
-def decode_heads(data: bytes, name: str) -> list[tuple[bytes, list[Head]]]:
-    """Return the beginnings of all rows of a block, in order, after the conversation's id."""
-    return encoding.decode(_heads_decoder, data, name).groups
+def columns_of(data: bytes, name: str) -> Columns:
+    """Return what is searched of a block."""
+    block = _checked(data, name)
+    times = array("q", block.times)
+    if sys.byteorder == "little":
+        times.byteswap()
+    return Columns(block.repeats, block.texts, times, block.identities, block.groups)
+
+
+def _checked(data: bytes, name: str) -> _Block:
+    block = encoding.decode(_block_decoder, data, name)
+    count = sum(count for _, count in block.groups)
+    if (
+        block.version != VERSION or len(block.times) != count * _TIME.size or len(block.identities) % max(count, 1)
+        or block.texts.count(SEPARATOR) != max(count - 1, 0) or min((n for _, n in block.groups), default=1) < 1
+    ):  # fmt: skip
+        raise Unsupported(name, f"holds a block of messages of version {block.version}")
+    return block
 
 
 def union_of(blocks: Iterable[bytes], name: str) -> State:

@@ -7,6 +7,7 @@ was not there then. One chat is held in memory at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from keepstone.history.catalogue import (
     CALLS,
@@ -24,10 +25,12 @@ from keepstone.messages.merge import History, State, there
 from keepstone.messages.model import Call, Conversation, Service
 from keepstone.messages.resolve import Chat, Reading, Shown
 from keepstone.repo.repository import Repository
-from keepstone.work.search import Found, Search
+from keepstone.work.search import Found, Page, Search, Within
 from keepstone.work.units import NAME, all_units, first, join_old, read_state, unlike
 
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
+_MONTHS = 64
+"""Months of chats that are held while hits are shown."""
 
 
 class Messages:
@@ -44,6 +47,7 @@ class Messages:
             self._time_ms = snapshot.body.time_ns // 1_000_000
         self._told: dict[bytes, list[tuple[Conversation, History]]] | None = None
         self._search: Search | None = None
+        self._months: dict[tuple[bytes, str], dict[bytes, list[Reading]]] = {}
 
     def sources(self) -> dict[bytes, Source]:
         """Return the sources that messages were read from, by their ids in histories."""
@@ -77,22 +81,49 @@ class Messages:
                 return recipe
         return None
 
-    def search(self, text: str) -> Iterator[Found]:
-        """Yield the messages that have all words and "phrases in quotes" of a text, the newest month first.
+    def search(self, text: str, limit: int | None = None, within: Within | None = None) -> Page:
+        """Return the messages that have all words and "phrases in quotes" of a text, the best first.
 
+        Those with whole words come before those with parts, terms near each other before others, then the newest.
         The texts are read once and stay in memory, folded, for the next search.
         """
         if self._search is None:
             self._search = Search(self._known, self._repository)
-        return self._search.find(text)
+        if self._time_ms is not None:
+            within = within or Within()
+            asked = within.holds
+            within = replace(within, holds=lambda hit: self._was_there(hit) and (asked is None or asked(hit)))
+        return self._search.find(text, limit, within)
+
+    def _was_there(self, found: Found) -> bool:
+        return found.conversation in self._conversations() and found.identity in self._looked_up(found)
 
     def shown(self, found: Found) -> Shown:
         """Return a message that was found, without what an exported text may add to it."""
-        return resolve.fold(
-            reading
-            for reading in self._readings(found.conversation, found.month)
-            if reading.message.identity == found.identity
+        return resolve.fold(self._looked_up(found)[found.identity])
+
+    def around(self, found: Found) -> tuple[Shown | None, Shown | None]:
+        """Return the messages before and after one that was found, in its month."""
+        readings = self._looked_up(found)
+        order = list(readings)
+        at = order.index(found.identity)
+        before, after = order[at - 1 : at] if at else [], order[at + 1 : at + 2]
+        return (
+            resolve.fold(readings[before[0]]) if before else None,
+            resolve.fold(readings[after[0]]) if after else None,
         )
+
+    def _looked_up(self, found: Found) -> dict[bytes, list[Reading]]:
+        """Return the readings of a chat's month by identity, in the order of time; some months are held."""
+        key = found.conversation, found.month
+        if key not in self._months:
+            while len(self._months) >= _MONTHS:
+                del self._months[next(iter(self._months))]
+            readings: dict[bytes, list[Reading]] = {}
+            for reading in self._readings(*key):
+                readings.setdefault(reading.message.identity, []).append(reading)
+            self._months[key] = readings
+        return self._months[key]
 
     def _conversations(self) -> dict[bytes, list[tuple[Conversation, History]]]:
         if self._told is None:

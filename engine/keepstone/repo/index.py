@@ -1,8 +1,8 @@
 """Index objects: merged copies of pack directories, so that a client without its local index reads few objects.
 
 A pack's own directory stays authoritative (it is what a dedup hit is confirmed against); an index object saves the
-reads. Of a single pack it saves none, so there it only names the pack, for a loss to be noticed: a copy would be a
-tenth of what a night stores. Packs that no index object covers are found by listing; they, and those that are only
+reads. Of a run's last one or two packs it saves next to none, so it only names them, for a loss to be noticed: a copy
+would be a tenth of what a night stores. Packs that no index object covers are found by listing; they, and those that are only
 named, are read from their ends.
 """
 

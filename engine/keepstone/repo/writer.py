@@ -303,7 +303,7 @@ class Writer:
             self._begin(self._close_pack, open_pack)
         self._drain()
         if self._unindexed:
-            self._store_index(names_only=len(self._unindexed) == 1)
+            self._store_index(names_only=len(self._unindexed) <= WORKERS)
 
     def _merge(self, packs: list[OpenPack]) -> OpenPack:
         """Put the rests of a run into one pack: a small run stores few objects."""

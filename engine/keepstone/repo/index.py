@@ -2,8 +2,8 @@
 
 A pack's own directory stays authoritative (it is what a dedup hit is confirmed against); an index object saves the
 reads. Of a run's last one or two packs it saves next to none, so it only names them, for a loss to be noticed: a copy
-would be a tenth of what a night stores. Packs that no index object covers are found by listing; they, and those that are only
-named, are read from their ends.
+would be a tenth of what a night stores. Packs that no index object covers are found by listing; they, and those that
+are only named, are read from their ends.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def test_search_finds_what_going_through_all_messages_finds(place: Place, monkey
                 word = rng.choice(rng.choice([m.text for m in found if m.text]).split())
                 hits = {hit.identity for hit in archive.search(word)}
                 assert hits == {m.identity for m in found if word.casefold() in m.text.casefold()}
-    assert Search([], place.store) is not None  # type: ignore[arg-type]  # nothing is read of no catalogue
+    assert Search({}, place.store) is not None  # type: ignore[arg-type]  # nothing is read of no catalogue
 
 
 def test_calls_come_back_once_however_often_they_were_read(place: Place) -> None:

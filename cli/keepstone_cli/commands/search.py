@@ -8,11 +8,12 @@ from datetime import tzinfo
 import click
 import msgspec
 
+from keepstone.memory import own_process
 from keepstone.messages.resolve import Shown
 from keepstone.views.chat import Chat
 from keepstone.views.choose import Choice, chosen_chats, view_of
 from keepstone.work.messages import Messages
-from keepstone.work.search import Found, Within, spans
+from keepstone.work.search import Found, Page, Within, spans
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, choosing, here, line
 from keepstone_cli.output import Output, clean, count
@@ -39,6 +40,7 @@ def command(
 
     The archive is decrypted in memory; nothing of it is written anywhere.
     """
+    own_process()
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
         archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
@@ -52,13 +54,14 @@ def command(
             chat, shown = views[hit.conversation], archive.shown(hit)
             before, after = archive.around(hit) if context else (None, None)
             if settings.json:
-                output.data(_document(words, chat, hit, (before, shown, after), page.total))
+                output.data(_document(words, chat, hit, (before, shown, after), page))
             else:
                 if number and context:
                     output.result("")
                 _print(output, words, chat, (before, shown, after), zone)
     if not settings.json:
-        more = f"The first {limit} of {page.total} messages are shown; --limit shows more."
+        total = f"{page.total}" if page.is_whole else f"at least {page.total}"
+        more = f"The first {limit} of {total} messages are shown; --limit shows more."
         output.note(more if page.total > limit else count(page.total, "message"))
 
 
@@ -73,11 +76,12 @@ def _within(archive: Messages, views: dict[bytes, Chat], choice: Choice, *, ever
 
 
 def _document(
-    words: str, chat: Chat, hit: Found, messages: tuple[Shown | None, Shown, Shown | None], total: int
+    words: str, chat: Chat, hit: Found, messages: tuple[Shown | None, Shown, Shown | None], page: Page
 ) -> dict[str, object]:
     before, shown, after = messages
     return {
-        "message_type": "message", "title": chat.title, **msgspec.to_builtins(shown.message), "total": total,
+        "message_type": "message", "title": chat.title, **msgspec.to_builtins(shown.message), "total": page.total,
+        "total_is_whole": page.is_whole,
         "rank": hit.rank, "marks": spans(shown.message.text, words),
         "before": before and msgspec.to_builtins(before.message),
         "after": after and msgspec.to_builtins(after.message),

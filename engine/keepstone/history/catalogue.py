@@ -158,12 +158,13 @@ class Catalogue:
 
 def read_whole(recipe: bytes, reader: ChunkReader, name: str, most: int) -> bytes:
     """Return all bytes of a piece list, if they are not more than allowed."""
-    found = bytearray()
+    parts, length = [], 0
     for data in read_list(recipe, reader, name):
-        found += data
-        if len(found) > most:
+        parts.append(data)
+        length += len(data)
+        if length > most:
             raise Unsupported(name, "has a record longer than the format allows")
-    return bytes(found)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def write_catalogue(

@@ -14,8 +14,6 @@ conversation by day, hour and minute. Equal states are equal bytes, and the join
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -268,6 +266,13 @@ def read_content(row: bytes, name: str) -> tuple[bytes, bytes]:
     return r.identity, r.recipe
 
 
+def row_identity(row: bytes) -> bytes:
+    """Return the identity of a row that is known to be whole."""
+    order = 1 + _INT_LENGTH[row[1]]
+    at = order + _INT_LENGTH[row[order]]
+    return row[at + 2 : at + 2 + row[at + 1]]
+
+
 def read_head(row: bytes, name: str) -> Head:
     """Return the beginning of any row that was cut off before its state."""
     return _decode(_head_decoder, row + b"\0", name)
@@ -372,7 +377,7 @@ class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     rows: list[msgspec.Raw]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Columns:
     """What is searched of a block, without a row of it decoded."""
 
@@ -380,10 +385,26 @@ class Columns:
     """How many rows have an identity that another row of the block has too."""
     texts: bytes
     """UTF-8, with `SEPARATOR` between them."""
-    times: array[int]
+    times: bytes
+    """8 bytes each, signed, the highest first."""
     identities: bytes
     groups: list[tuple[bytes, int]]
     """Conversations with how many rows they have."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.times) // _TIME.size
+
+    def time(self, row: int) -> int:
+        """Return the time of a row."""
+        found: int = _TIME.unpack_from(self.times, row * _TIME.size)[0]
+        return found
+
+    def identity(self, row: int) -> bytes:
+        """Return the identity of a row."""
+        length = len(self.identities) // self.rows
+        return self.identities[row * length : (row + 1) * length]
 
 
 SEPARATOR: Final = b"\xff"
@@ -453,8 +474,8 @@ def _array_header(length: int) -> bytes:
     return b"\xdc" + struct.pack(">H", length) if length < 1 << 16 else b"\xdd" + struct.pack(">I", length)
 
 
-def decode(data: bytes, name: str) -> State:
-    """Return the state of a block.
+def decode(data: bytes, name: str, begin: bytes = b"") -> State:
+    """Return the state of a block; only rows of conversations whose ids begin as told.
 
     Raises:
         Unsupported: it is none that this version knows.
@@ -471,7 +492,7 @@ def decode(data: bytes, name: str) -> State:
     at = 0
     try:
         for conversation, rows in block.groups:
-            for n in range(at, at + rows):
+            for n in range(at, at + rows) if conversation.startswith(begin) else ():
                 row, text = bytes(rest.rows[n]), texts[n]
                 order = 1 + _INT_LENGTH[row[1]]
                 time = block.times[n * 8 : n * 8 + 8]
@@ -492,10 +513,7 @@ def decode(data: bytes, name: str) -> State:
 def columns_of(data: bytes, name: str) -> Columns:
     """Return what is searched of a block."""
     block = _checked(data, name)
-    times = array("q", block.times)
-    if sys.byteorder == "little":
-        times.byteswap()
-    return Columns(block.repeats, block.texts, times, block.identities, block.groups)
+    return Columns(block.repeats, block.texts, block.times, block.identities, block.groups)
 
 
 def _checked(data: bytes, name: str) -> _Block:
@@ -509,11 +527,11 @@ def _checked(data: bytes, name: str) -> _Block:
     return block
 
 
-def union_of(blocks: Iterable[bytes], name: str) -> State:
-    """Return the state of the blocks of a month together."""
+def union_of(blocks: Iterable[bytes], name: str, begin: bytes = b"") -> State:
+    """Return the state of the blocks of a month together; only rows of conversations whose ids begin as told."""
     found: State = {}
     for data in blocks:
-        found.update(decode(data, name))
+        found.update(decode(data, name, begin))
     return found
 
 

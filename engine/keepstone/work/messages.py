@@ -26,9 +26,11 @@ from keepstone.messages.model import Call, Conversation, Service
 from keepstone.messages.resolve import Chat, Reading, Shown
 from keepstone.repo.repository import Repository
 from keepstone.work.search import Found, Page, Search, Within
-from keepstone.work.units import NAME, all_units, first, join_old, read_state, unlike
+from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, read_state, unlike
 
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
+_Row = tuple[bytes, int, History]
+"""A row without its state, the delivery state, and when it was there."""
 _MONTHS = 64
 """Months of chats that are held while hits are shown."""
 
@@ -47,7 +49,9 @@ class Messages:
             self._time_ms = snapshot.body.time_ns // 1_000_000
         self._told: dict[bytes, list[tuple[Conversation, History]]] | None = None
         self._search: Search | None = None
-        self._months: dict[tuple[bytes, str], dict[bytes, list[Reading]]] = {}
+        self._units: dict[str, dict[str, list[tuple[str, OldEntries]]]] | None = None
+        """By kind and month."""
+        self._months: dict[tuple[bytes, str], dict[bytes, list[_Row]]] = {}
 
     def sources(self) -> dict[bytes, Source]:
         """Return the sources that messages were read from, by their ids in histories."""
@@ -88,7 +92,10 @@ class Messages:
         The texts are read once and stay in memory, folded, for the next search.
         """
         if self._search is None:
-            self._search = Search(self._known, self._repository)
+            months = self._by_month(MESSAGES)
+            self._search = Search(
+                {month: [old for _, old in found] for month, found in months.items()}, self._repository
+            )
         if self._time_ms is not None:
             within = within or Within()
             asked = within.holds
@@ -100,29 +107,32 @@ class Messages:
 
     def shown(self, found: Found) -> Shown:
         """Return a message that was found, without what an exported text may add to it."""
-        return resolve.fold(self._looked_up(found)[found.identity])
+        return self._fold(found, found.identity)
 
     def around(self, found: Found) -> tuple[Shown | None, Shown | None]:
         """Return the messages before and after one that was found, in its month."""
-        readings = self._looked_up(found)
-        order = list(readings)
+        order = list(self._looked_up(found))
         at = order.index(found.identity)
         before, after = order[at - 1 : at] if at else [], order[at + 1 : at + 2]
         return (
-            resolve.fold(readings[before[0]]) if before else None,
-            resolve.fold(readings[after[0]]) if after else None,
+            self._fold(found, before[0]) if before else None,
+            self._fold(found, after[0]) if after else None,
         )
 
-    def _looked_up(self, found: Found) -> dict[bytes, list[Reading]]:
-        """Return the readings of a chat's month by identity, in the order of time; some months are held."""
+    def _fold(self, found: Found, identity: bytes) -> Shown:
+        """Return a message of the chat and the month of one that was found."""
+        return resolve.fold(self._reading(found.conversation, row) for row in self._looked_up(found)[identity])
+
+    def _looked_up(self, found: Found) -> dict[bytes, list[_Row]]:
+        """Return the rows of a chat's month by identity, in the order of time; some months are held."""
         key = found.conversation, found.month
         if key not in self._months:
             while len(self._months) >= _MONTHS:
                 del self._months[next(iter(self._months))]
-            readings: dict[bytes, list[Reading]] = {}
-            for reading in self._readings(*key):
-                readings.setdefault(reading.message.identity, []).append(reading)
-            self._months[key] = readings
+            rows: dict[bytes, list[_Row]] = {}
+            for row in self._rows(MESSAGES, *key):
+                rows.setdefault(blocks.row_identity(row[0]), []).append(row)
+            self._months[key] = rows
         return self._months[key]
 
     def _conversations(self) -> dict[bytes, list[tuple[Conversation, History]]]:
@@ -134,31 +144,46 @@ class Messages:
         return self._told
 
     def _readings(self, name: bytes, month: str | None = None) -> Iterator[Reading]:
-        conversation = self._conversations()[name][0][0]
-        for row, delivery, history in self._rows(MESSAGES, name, month):
-            yield Reading(
-                blocks.read_message(row, conversation.service, conversation.key, delivery, NAME), history
-            )  # fmt: skip
+        return (self._reading(name, row) for row in self._rows(MESSAGES, name, month))
 
-    def _rows(self, kind: str, name: bytes, month: str | None = None) -> Iterator[tuple[bytes, int, History]]:
+    def _reading(self, name: bytes, row: _Row) -> Reading:
+        """Return a reading of a message of a conversation."""
+        conversation = self._conversations()[name][0][0]
+        data, delivery, history = row
+        return Reading(blocks.read_message(data, conversation.service, conversation.key, delivery, NAME), history)
+
+    def _rows(self, kind: str, name: bytes, month: str | None = None) -> Iterator[_Row]:
         """Yield the rows of one conversation."""
         for key, (delivery, history) in self._all(kind, name.hex(), month):
             if key.startswith(name):
                 yield key[blocks.NAME_LENGTH :], delivery, history
 
     def _all(self, kind: str, digits: str, month: str | None = None) -> Iterator[tuple[bytes, tuple[int, History]]]:
-        for (at, found), prefix, old in all_units(self._known):
-            apart = not prefix.startswith(digits) and not digits.startswith(prefix)
-            if found != kind or apart or month not in (None, at):
+        for prefix, old in self._units_of(kind, month):
+            if not prefix.startswith(digits) and not digits.startswith(prefix):
                 continue
             if unlike(old) or len(old) < len(self._known):
                 state, _ = join_old([known.scans for known in self._known], old, self._read)
             else:
-                state = self._read(first(old))
+                state = read_state(first(old), self._repository, bytes.fromhex(digits[: len(digits) // 2 * 2]))
             for key in sorted(state):
                 history = state[key][1]
                 if self._time_ms is None or not history or any(there(times, self._time_ms) for _, times in history):
                     yield key, state[key]
+
+    def _units_of(self, kind: str, month: str | None) -> Iterator[tuple[str, OldEntries]]:
+        """Yield the units of a kind with their entries, of a month or of all."""
+        months = self._by_month(kind)
+        for at in months if month is None else [month]:
+            yield from months.get(at, ())
+
+    def _by_month(self, kind: str) -> dict[str, list[tuple[str, OldEntries]]]:
+        """Return the units of a kind; the first call lists those of all kinds."""
+        if self._units is None:
+            self._units = {}
+            for (at, found), prefix, old in all_units(self._known):
+                self._units.setdefault(found, {}).setdefault(at, []).append((prefix, old))
+        return self._units.get(kind, {})
 
     def _read(self, entries: Iterable[CatalogueEntry]) -> State:
         return read_state(entries, self._repository)

@@ -3,31 +3,36 @@
 A text is found by what it has in it, whatever the script, so words need no boundaries: every term must occur. What is
 held of a block are its columns with the texts folded; looking for a term in them is one pass over memory, and no row is
 decoded. Months are gone through from the newest on. Once there are as many hits as are ranked, the rest is only
-counted. Beyond a bound blocks are not held but read again each time.
+counted, and that only as far as anybody cares. Beyond a bound months are not held but read again each time.
 """
 
 from __future__ import annotations
 
 import re
-import sys
-from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import accumulate, groupby, repeat
+from itertools import accumulate, repeat
 from operator import contains
 
-from keepstone.history.catalogue import MESSAGES, Catalogue, read_whole
+from keepstone.history.catalogue import read_whole
 from keepstone.history.recipe import ChunkReader
 from keepstone.messages import blocks
 from keepstone.messages.blocks import SEPARATOR
 from keepstone.work.folding import fold, fold_all
-from keepstone.work.units import NAME
+from keepstone.work.units import NAME, OldEntries
 
 HELD_BYTES = 512 * 1024 * 1024
 """What folded texts may take in memory."""
 RANKED = 1000
 """So many of the newest hits are ranked; older ones follow, the newest first."""
+COUNTED = 10_000
+"""With so many hits a search for the first of them does not look into older months."""
+AHEAD = 2
+"""Months that are read before they are needed."""
 NEAR = 16
 """Characters beside the terms themselves that may lie between terms near each other."""
 _END = "\0"
@@ -53,6 +58,8 @@ class Page:
 
     hits: list[Found]
     total: int
+    is_whole: bool = True
+    """Whether all were counted; if not, there may be more."""
 
     def __iter__(self) -> Iterator[Found]:
         return iter(self.hits)
@@ -89,23 +96,23 @@ _Hit = tuple[int, bytes, bytes, bytes]
 """Time, negative, so that the newest is the least; conversation; identity; the folded text."""
 
 
-class _Folded:
-    """The columns of a block, the texts folded."""
+class _Month:
+    """The columns of the blocks of a month, the texts folded and put together."""
 
-    def __init__(self, data: bytes) -> None:
-        columns = blocks.columns_of(data, NAME)
-        self.text = fold_all(columns.texts)
-        self._times = columns.times
-        self._identities = columns.identities
-        self._names = [name for name, _ in columns.groups]
-        self._first_of_name = list(accumulate((count for _, count in columns.groups[:-1]), initial=0))
-        self._length = len(self._identities) // max(len(self._times), 1)
-        self._starts: array[int] | None = None
-        self.is_distinct = not columns.repeats
+    def __init__(self, blocks_of: Iterable[bytes]) -> None:
+        self._parts = [blocks.columns_of(data, NAME) for data in blocks_of]
+        self.text = SEPARATOR.join([fold_all(part.texts) for part in self._parts])
+        self.is_distinct = not any(part.repeats for part in self._parts)
+        for part in self._parts:
+            part.texts = b""
+        self._ends = list(accumulate(part.rows for part in self._parts))
+        """Rows up to and with each part."""
+        self._groups: dict[int, list[int]] = {}
+        """Rows of a part up to and with each of its conversations, of parts with hits."""
 
     @property
     def size(self) -> int:
-        return sys.getsizeof(self.text) + len(self._identities) + len(self._times) * 16
+        return len(self.text) + sum(len(part.identities) + len(part.times) for part in self._parts)
 
     def has(self, terms: Sequence[bytes]) -> bool:
         """Return whether every term is somewhere."""
@@ -113,17 +120,27 @@ class _Folded:
 
     def find(self, terms: Sequence[bytes]) -> Iterator[_Hit]:
         """Yield the rows that have all terms."""
-        starts = self._starts = self._starts or self._find_starts()
-        rarest = min(terms, key=self.text.count) if len(terms) > 1 else terms[0]
-        at = self.text.find(rarest)
+        text = self.text
+        rarest = min(terms, key=text.count) if len(terms) > 1 else terms[0]
+        row = counted = 0
+        at = text.find(rarest)
         while at >= 0:
-            number = bisect_right(starts, at) - 1
-            start, end = starts[number], starts[number + 1] - 1
-            if len(terms) == 1 or all(self.text.find(term, start, end) >= 0 for term in terms):
-                name = self._names[bisect_right(self._first_of_name, number) - 1]
-                identity = self._identities[number * self._length : (number + 1) * self._length]
-                yield -self._times[number], name, identity, self.text[start:end]
-            at = self.text.find(rarest, end)
+            row += text.count(SEPARATOR, counted, at)
+            counted = at
+            start, end = text.rfind(SEPARATOR, 0, at) + 1, text.find(SEPARATOR, at)
+            end = len(text) if end < 0 else end
+            if len(terms) == 1 or all(text.find(term, start, end) >= 0 for term in terms):
+                yield self._hit(row, text[start:end])
+            at = text.find(rarest, end)
+
+    def _hit(self, row: int, text: bytes) -> _Hit:
+        number = bisect_right(self._ends, row)
+        part = self._parts[number]
+        row -= self._ends[number] - part.rows
+        groups = self._groups.get(number)
+        if groups is None:
+            groups = self._groups[number] = list(accumulate(rows for _, rows in part.groups))
+        return -part.time(row), part.groups[bisect_right(groups, row)][0], part.identity(row), text
 
     def count(self, terms: Sequence[bytes]) -> int:
         """Return how many rows have all terms."""
@@ -135,29 +152,25 @@ class _Folded:
             rows = [row for row in rows if term in row]
         return len(rows)
 
-    def _find_starts(self) -> array[int]:
-        return array("q", accumulate([len(part) + 1 for part in self.text.split(SEPARATOR)], initial=0))
-
 
 class Search:
-    """Looks for messages in catalogues."""
+    """Looks for messages in units of the archive."""
 
-    def __init__(self, known: Sequence[Catalogue], reader: ChunkReader) -> None:
+    def __init__(self, units: Mapping[str, Iterable[OldEntries]], reader: ChunkReader) -> None:
+        """Take the units of messages by month."""
         self._reader = reader
-        blocks_of: dict[str, set[bytes]] = {}
-        owners: dict[str, set[frozenset[bytes]]] = {}
-        for catalogue in known:
-            theirs: dict[str, set[bytes]] = {}
-            for entry in catalogue.entries():
-                if entry.kind == MESSAGES:
-                    theirs.setdefault(entry.month, set()).update(block.recipe for block in entry.blocks)
-            for month, recipes in theirs.items():
-                blocks_of.setdefault(month, set()).update(recipes)
-                owners.setdefault(month, set()).add(frozenset(recipes))
-        self._blocks = [(month, recipe) for month in sorted(blocks_of, reverse=True) for recipe in blocks_of[month]]
-        self._alike = {month for month, found in owners.items() if len(found) == 1}
+        self._blocks: dict[str, tuple[bytes, ...]] = {}
+        self._alike: set[str] = set()
+        for month in sorted(units, reverse=True):
+            theirs: dict[int, set[bytes]] = {}
+            for old in units[month]:
+                for number, entries in old.items():
+                    theirs.setdefault(number, set()).update(block.recipe for one in entries for block in one.blocks)
+            self._blocks[month] = tuple(set().union(*theirs.values()))
+            if all(recipes == theirs[min(theirs)] for recipes in theirs.values()):
+                self._alike.add(month)
         """Months of which all catalogues that have them have the same blocks."""
-        self._held: dict[bytes, _Folded] = {}
+        self._held: dict[str, _Month] = {}
         self._size = 0
 
     def find(self, text: str, limit: int | None = None, within: Within | None = None) -> Page:
@@ -168,41 +181,55 @@ class Search:
         terms = [word.encode() for word in words]
         within = within or Within()
         hits: list[tuple[str, list[_Hit]]] = []
-        number = counted = 0
-        for month, group in groupby(self._blocks, key=lambda one: one[0]):
-            enough = limit is not None and number >= max(limit, RANKED)
-            some = [block for _, recipe in group if (block := self._folded(recipe)).has(terms)]
-            if enough and within.is_everywhere and self._is_distinct(month, some):
-                counted += sum(block.count(terms) for block in some)
-                continue
-            readings: dict[tuple[bytes, bytes], list[_Hit]] = {}
-            for hit in (hit for block in some for hit in block.find(terms)):
-                readings.setdefault(hit[1:3], []).append(hit)
-            wanted = [
-                (month, one)
-                for one in sorted(map(sorted, readings.values()))
-                if within.is_everywhere or within.has(_found(month, one))
-            ]
-            if enough:
-                counted += len(wanted)
-            else:
-                hits += wanted
-                number = len(hits)
-        ranked = sorted((_found(month, one, words) for month, one in hits[:RANKED]), key=lambda hit: hit.rank)
-        page = ranked[:limit] + [_found(month, one, words) for month, one in hits[RANKED:limit]]
-        return Page(page, len(hits) + counted)
+        total, is_whole = 0, True
+        with closing(self._months()) as months:
+            for name, month in months:
+                enough = limit is not None and len(hits) >= max(limit, RANKED)
+                if enough and (total >= COUNTED or within.holds is not None):
+                    is_whole = False
+                    break
+                if not month.has(terms):
+                    continue
+                if enough and within.is_everywhere and name in self._alike and month.is_distinct:
+                    total += month.count(terms)
+                    continue
+                readings: dict[tuple[bytes, bytes], list[_Hit]] = {}
+                for hit in month.find(terms):
+                    readings.setdefault(hit[1:3], []).append(hit)
+                found = [(name, one) for one in sorted(map(sorted, readings.values()))]
+                wanted = [one for one in found if within.is_everywhere or within.has(_found(*one))]
+                total += len(wanted)
+                if not enough:
+                    hits += wanted
+        ranked = sorted((_found(name, one, words) for name, one in hits[:RANKED]), key=lambda hit: hit.rank)
+        page = ranked[:limit] + [_found(name, one, words) for name, one in hits[RANKED:limit]]
+        return Page(page, total, is_whole)
 
-    def _is_distinct(self, month: str, some: Sequence[_Folded]) -> bool:
-        return month in self._alike and all(block.is_distinct for block in some)
+    def _months(self) -> Generator[tuple[str, _Month], None, None]:
+        """Yield the months, the newest first; those that are not held are read by a thread that goes ahead."""
+        with ThreadPoolExecutor(1, "keepstone") as pool:
+            ahead: deque[tuple[str, Future[list[bytes]] | None]] = deque()
+            try:
+                for name, recipes in self._blocks.items():
+                    ahead.append((name, None if name in self._held else pool.submit(self._read, recipes)))
+                    if len(ahead) > AHEAD:
+                        yield self._folded(*ahead.popleft())
+                while ahead:
+                    yield self._folded(*ahead.popleft())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
-    def _folded(self, recipe: bytes) -> _Folded:
-        found = self._held.get(recipe)
-        if found is None:
-            found = _Folded(read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK))
-            if self._size < HELD_BYTES:
-                self._held[recipe] = found
-                self._size += found.size
-        return found
+    def _read(self, recipes: Iterable[bytes]) -> list[bytes]:
+        return [read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK) for recipe in recipes]
+
+    def _folded(self, name: str, read: Future[list[bytes]] | None) -> tuple[str, _Month]:
+        if read is None:
+            return name, self._held[name]
+        found = _Month(read.result())
+        if self._size < HELD_BYTES:
+            self._held[name] = found
+            self._size += found.size
+        return name, found
 
 
 def _found(month: str, readings: Sequence[_Hit], words: Sequence[str] = ()) -> Found:

@@ -20,10 +20,10 @@ OldEntries: TypeAlias = dict[int, list[CatalogueEntry]]
 """What the old catalogues have of a unit, by the number of the catalogue."""
 
 
-def read_state(entries: Iterable[CatalogueEntry], reader: ChunkReader) -> State:
-    """Return what the blocks of entries say."""
+def read_state(entries: Iterable[CatalogueEntry], reader: ChunkReader, begin: bytes = b"") -> State:
+    """Return what the blocks of entries say; only rows whose key begins as told."""
     found = (block for entry in entries for block in entry.blocks)
-    return blocks.union_of((read_whole(block.recipe, reader, NAME, blocks.MAX_BLOCK) for block in found), NAME)
+    return blocks.union_of((read_whole(one.recipe, reader, NAME, blocks.MAX_BLOCK) for one in found), NAME, begin)
 
 
 def join_old(

@@ -36,7 +36,7 @@ VERBS = {
     "timeline": "Show what snapshots brought and lost of a chat.",
     "search": "Find messages by their words.",
     "calls": "List calls.",
-    "export": "Write chats as web pages, JSON, text, a table or mail.",
+    "export": "Write chats as web pages, JSON, text, a table, mail, or for a phone.",
     "check": "Check that every snapshot can be restored.",
     "drill": "Try a restore, and write a signed receipt of it.",
     "stats": "Show what the repository holds and what that takes.",

@@ -33,6 +33,8 @@ from keepstone.work.client import open_client as open
 from keepstone.work.options import BackupOptions
 
 if TYPE_CHECKING:
+    from keepstone.views.choose import Choice
+    from keepstone.views.export import Exported, ExportOptions, export
     from keepstone.work.archive import Origin
     from keepstone.work.check import CheckResult
     from keepstone.work.drill import DrillOptions, DrillResult
@@ -46,9 +48,12 @@ if TYPE_CHECKING:
 _LATER = {
     "Change": "keepstone.work.query",
     "CheckResult": "keepstone.work.check",
+    "Choice": "keepstone.views.choose",
     "DrillOptions": "keepstone.work.drill",
     "DrillResult": "keepstone.work.drill",
     "Explanation": "keepstone.work.explain",
+    "ExportOptions": "keepstone.views.export",
+    "Exported": "keepstone.views.export",
     "Found": "keepstone.work.query",
     "Listed": "keepstone.work.query",
     "MessageChange": "keepstone.work.timeline",
@@ -59,6 +64,7 @@ _LATER = {
     "RestoreResult": "keepstone.work.restore",
     "Showing": "keepstone.work.take_messages",
     "Stats": "keepstone.work.query",
+    "export": "keepstone.views.export",
 }
 """Names whose modules are loaded when they are first asked for: most runs need none of them."""
 
@@ -76,6 +82,7 @@ __all__ = [
     "BackupResult",
     "Change",
     "CheckResult",
+    "Choice",
     "Client",
     "Credential",
     "DrillOptions",
@@ -83,6 +90,8 @@ __all__ = [
     "Event",
     "Exclusions",
     "Explanation",
+    "ExportOptions",
+    "Exported",
     "FileDone",
     "Found",
     "KeepstoneError",
@@ -103,6 +112,7 @@ __all__ = [
     "Stats",
     "__version__",
     "digits_text",
+    "export",
     "init",
     "new_digits",
     "open",

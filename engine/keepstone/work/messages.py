@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 
 from keepstone.history.catalogue import (
     CALLS,
-    CONTENTS,
     CONVERSATIONS,
     MESSAGES,
     Catalogue,
@@ -24,8 +23,9 @@ from keepstone.messages.merge import History, State, there
 from keepstone.messages.model import Call, Conversation, Service
 from keepstone.messages.resolve import Chat, Reading, Shown
 from keepstone.repo.repository import Repository
+from keepstone.work.contents import Contents
 from keepstone.work.search import Found, Search
-from keepstone.work.units import NAME, all_units, first, join_old, read_state, unlike
+from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, read_state, unlike
 
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
 
@@ -44,6 +44,7 @@ class Messages:
             self._time_ms = snapshot.body.time_ns // 1_000_000
         self._told: dict[bytes, list[tuple[Conversation, History]]] | None = None
         self._search: Search | None = None
+        self._contents: Contents | None = None
 
     def sources(self) -> dict[bytes, Source]:
         """Return the sources that messages were read from, by their ids in histories."""
@@ -71,11 +72,9 @@ class Messages:
 
     def content(self, sha256: bytes) -> bytes | None:
         """Return the recipe of an attachment's content; None if the archive does not know it."""
-        for row, _, _ in self._rows(CONTENTS, sha256[: blocks.NAME_LENGTH]):
-            name, recipe = blocks.read_content(row, NAME)
-            if name == sha256:
-                return recipe
-        return None
+        if self._contents is None:
+            self._contents = Contents(self._known, self._state)
+        return self._contents.recipe(sha256)
 
     def search(self, text: str) -> Iterator[Found]:
         """Yield the messages that have all words and "phrases in quotes" of a text, the newest month first.
@@ -120,14 +119,17 @@ class Messages:
             apart = not prefix.startswith(digits) and not digits.startswith(prefix)
             if found != kind or apart or month not in (None, at):
                 continue
-            if unlike(old) or len(old) < len(self._known):
-                state, _ = join_old([known.scans for known in self._known], old, self._read)
-            else:
-                state = self._read(first(old))
+            state = self._state(old)
             for key in sorted(state):
                 history = state[key][1]
                 if self._time_ms is None or not history or any(there(times, self._time_ms) for _, times in history):
                     yield key, state[key]
+
+    def _state(self, old: OldEntries) -> State:
+        """Return what the catalogues say of a unit together."""
+        if unlike(old) or len(old) < len(self._known):
+            return join_old([known.scans for known in self._known], old, self._read)[0]
+        return self._read(first(old))
 
     def _read(self, entries: Iterable[CatalogueEntry]) -> State:
         return read_state(entries, self._repository)

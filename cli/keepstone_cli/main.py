@@ -36,6 +36,7 @@ VERBS = {
     "timeline": "Show what snapshots brought and lost of a chat.",
     "search": "Find messages by their words.",
     "calls": "List calls.",
+    "media": "List and extract the photos and files of messages.",
     "export": "Write chats as web pages, JSON, text, a table, mail, or for a phone.",
     "check": "Check that every snapshot can be restored.",
     "drill": "Try a restore, and write a signed receipt of it.",

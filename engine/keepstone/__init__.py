@@ -35,6 +35,7 @@ from keepstone.work.options import BackupOptions
 if TYPE_CHECKING:
     from keepstone.views.choose import Choice
     from keepstone.views.export import Exported, ExportOptions, export
+    from keepstone.views.media import MediaOptions, Medium, Taken, extract_media, list_media
     from keepstone.work.archive import Origin
     from keepstone.work.check import CheckResult
     from keepstone.work.drill import DrillOptions, DrillResult
@@ -56,6 +57,8 @@ _LATER = {
     "Exported": "keepstone.views.export",
     "Found": "keepstone.work.query",
     "Listed": "keepstone.work.query",
+    "MediaOptions": "keepstone.views.media",
+    "Medium": "keepstone.views.media",
     "MessageChange": "keepstone.work.timeline",
     "Messages": "keepstone.work.messages",
     "Moment": "keepstone.work.timeline",
@@ -64,7 +67,10 @@ _LATER = {
     "RestoreResult": "keepstone.work.restore",
     "Showing": "keepstone.work.take_messages",
     "Stats": "keepstone.work.query",
+    "Taken": "keepstone.views.media",
     "export": "keepstone.views.export",
+    "extract_media": "keepstone.views.media",
+    "list_media": "keepstone.views.media",
 }
 """Names whose modules are loaded when they are first asked for: most runs need none of them."""
 
@@ -97,6 +103,8 @@ __all__ = [
     "KeepstoneError",
     "Listed",
     "Listener",
+    "MediaOptions",
+    "Medium",
     "MessageChange",
     "Messages",
     "Moment",
@@ -110,10 +118,13 @@ __all__ = [
     "Showing",
     "Snapshot",
     "Stats",
+    "Taken",
     "__version__",
     "digits_text",
     "export",
+    "extract_media",
     "init",
+    "list_media",
     "new_digits",
     "open",
     "parse_digits",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from keepstone.views.choose import Choice
     from keepstone.views.export import Exported, ExportOptions, export
     from keepstone.views.media import MediaOptions, Medium, Taken, extract_media, list_media
+    from keepstone.views.restore import ChatRestoreOptions, ChatRestoreResult, restore_chats
     from keepstone.work.archive import Origin
     from keepstone.work.check import CheckResult
     from keepstone.work.drill import DrillOptions, DrillResult
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Change": "keepstone.work.query",
+    "ChatRestoreOptions": "keepstone.views.restore",
+    "ChatRestoreResult": "keepstone.views.restore",
     "CheckResult": "keepstone.work.check",
     "Choice": "keepstone.views.choose",
     "DrillOptions": "keepstone.work.drill",
@@ -71,6 +74,7 @@ _LATER = {
     "export": "keepstone.views.export",
     "extract_media": "keepstone.views.media",
     "list_media": "keepstone.views.media",
+    "restore_chats": "keepstone.views.restore",
 }
 """Names whose modules are loaded when they are first asked for: most runs need none of them."""
 
@@ -87,6 +91,8 @@ __all__ = [
     "BackupOptions",
     "BackupResult",
     "Change",
+    "ChatRestoreOptions",
+    "ChatRestoreResult",
     "CheckResult",
     "Choice",
     "Client",
@@ -129,4 +135,5 @@ __all__ = [
     "open",
     "parse_digits",
     "password",
+    "restore_chats",
 ]

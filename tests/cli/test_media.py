@@ -38,7 +38,8 @@ class Kept:
 def mms(number: int, name: str, content: bytes, address: str = "+15550001", contact: str = "Ana") -> str:
     written = "".join(f"&#{ord(ch)};" if ch > " " else "_" for ch in name)
     return (
-        f'<mms date="{(BEGIN + number) * 1000}" msg_box="1" address="{address}" contact_name="{contact}" m_id="{number}">'
+        f'<mms date="{(BEGIN + number) * 1000}" msg_box="1" m_id="{number}" address="{address}" '
+        f'contact_name="{contact}">'
         f'<parts><part seq="0" ct="image/jpeg" cl="{written}" data="{base64.b64encode(content).decode()}" /></parts>'
         f'<addrs><addr address="{address}" type="137" charset="106" /></addrs></mms>\n'
     )

@@ -131,6 +131,10 @@ class Shelf:
         """The places of what was put here in this run, by hash."""
         self.problems: list[events.Problem] = []
 
+    def has(self, sha256: bytes) -> bool:
+        """Return whether a content was put here in this run."""
+        return sha256 in self._put
+
     def put(self, medium: Medium) -> Taken:
         """Put a file here, or find it here."""
         attachment = medium.attachment

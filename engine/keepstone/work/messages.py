@@ -1,12 +1,13 @@
 """The message archive to read: its chats, the messages of a chat in the order of time, calls, attachments, search.
 
 It reads the join of the newest catalogue of every writer, or what there was at a snapshot: the same archive, less what
-was not there then. One chat is held in memory at a time.
+was not there then. `stream` gives the messages of a chat one at a time, `messages` all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from keepstone.history.catalogue import (
     CALLS,
@@ -25,6 +26,7 @@ from keepstone.messages.resolve import Chat, Reading, Shown
 from keepstone.repo.repository import Repository
 from keepstone.work.contents import Contents
 from keepstone.work.search import Found, Search
+from keepstone.work.stream import ChatStream
 from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, read_state, unlike
 
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
@@ -32,6 +34,9 @@ SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  
 
 class Messages:
     """The messages of a repository, all that there ever were, or those of one snapshot."""
+
+    held = 20_000
+    """Readings of a chat that `stream` holds; a chat of more is read twice."""
 
     def __init__(self, repository: Repository, snapshot: Snapshot | None = None) -> None:
         self._repository = repository
@@ -58,6 +63,24 @@ class Messages:
         """Return the messages of a chat, in the order of time."""
         anchored = [reading for name in chat.ids for reading in self._readings(name)]
         return resolve.messages(anchored, [list(self._readings(name)) for name in chat.exported])
+
+    def stream(self, chat: Chat) -> Iterator[Shown]:
+        """Yield what `messages` returns, one at a time: a chat may have millions.
+
+        Only where exported texts are matched with other sources is the whole chat held: matching needs all of it.
+        """
+        if len(chat.exported) > (not chat.ids):
+            yield from self.messages(chat)
+            return
+        told = self._conversations()
+        conversations = {name: told[name][0][0] for name in chat.ids or chat.exported}
+        stream = ChatStream(self._known, self._repository, conversations, self._time_ms)
+        few = list(islice(stream.rows(), self.held + 1))
+        if len(few) <= self.held:
+            yield from resolve.messages([stream.reading(row) for row in few])
+            return
+        del few
+        yield from stream.messages()
 
     def calls(self) -> Iterator[Call]:
         """Yield the calls of all services, those of one service in the order of time."""

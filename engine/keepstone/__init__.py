@@ -33,6 +33,10 @@ from keepstone.work.client import open_client as open
 from keepstone.work.options import BackupOptions
 
 if TYPE_CHECKING:
+    from keepstone.views.choose import Choice
+    from keepstone.views.export import Exported, ExportOptions, export
+    from keepstone.views.media import MediaOptions, Medium, Taken, extract_media, list_media
+    from keepstone.views.restore import ChatRestoreOptions, ChatRestoreResult, restore_chats
     from keepstone.work.archive import Origin
     from keepstone.work.check import CheckResult
     from keepstone.work.drill import DrillOptions, DrillResult
@@ -45,12 +49,19 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Change": "keepstone.work.query",
+    "ChatRestoreOptions": "keepstone.views.restore",
+    "ChatRestoreResult": "keepstone.views.restore",
     "CheckResult": "keepstone.work.check",
+    "Choice": "keepstone.views.choose",
     "DrillOptions": "keepstone.work.drill",
     "DrillResult": "keepstone.work.drill",
     "Explanation": "keepstone.work.explain",
+    "ExportOptions": "keepstone.views.export",
+    "Exported": "keepstone.views.export",
     "Found": "keepstone.work.query",
     "Listed": "keepstone.work.query",
+    "MediaOptions": "keepstone.views.media",
+    "Medium": "keepstone.views.media",
     "MessageChange": "keepstone.work.timeline",
     "Messages": "keepstone.work.messages",
     "Moment": "keepstone.work.timeline",
@@ -59,6 +70,11 @@ _LATER = {
     "RestoreResult": "keepstone.work.restore",
     "Showing": "keepstone.work.take_messages",
     "Stats": "keepstone.work.query",
+    "Taken": "keepstone.views.media",
+    "export": "keepstone.views.export",
+    "extract_media": "keepstone.views.media",
+    "list_media": "keepstone.views.media",
+    "restore_chats": "keepstone.views.restore",
 }
 """Names whose modules are loaded when they are first asked for: most runs need none of them."""
 
@@ -75,7 +91,10 @@ __all__ = [
     "BackupOptions",
     "BackupResult",
     "Change",
+    "ChatRestoreOptions",
+    "ChatRestoreResult",
     "CheckResult",
+    "Choice",
     "Client",
     "Credential",
     "DrillOptions",
@@ -83,11 +102,15 @@ __all__ = [
     "Event",
     "Exclusions",
     "Explanation",
+    "ExportOptions",
+    "Exported",
     "FileDone",
     "Found",
     "KeepstoneError",
     "Listed",
     "Listener",
+    "MediaOptions",
+    "Medium",
     "MessageChange",
     "Messages",
     "Moment",
@@ -101,11 +124,16 @@ __all__ = [
     "Showing",
     "Snapshot",
     "Stats",
+    "Taken",
     "__version__",
     "digits_text",
+    "export",
+    "extract_media",
     "init",
+    "list_media",
     "new_digits",
     "open",
     "parse_digits",
     "password",
+    "restore_chats",
 ]

@@ -25,7 +25,7 @@ def command(settings: Settings, snapshot: str | None) -> None:
         for conversation in archive.chats():
             chat = view_of(conversation)
             times, media, known = [], 0, set()
-            for shown in archive.messages(conversation):
+            for shown in archive.stream(conversation):
                 times.append(shown.message.time_ms)
                 for attachment in shown.message.attachments:
                     if attachment.sha256 not in known:

@@ -1,67 +1,75 @@
-"""Write messages in a form that people and programs can use."""
+"""Write messages in a form that people, programs and phones can use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from keepstone.errors import UsageError
-from keepstone.views import html, plain
-from keepstone.views.chat import Chat
-from keepstone.views.choose import Choice, chosen_chats, chosen_messages, view_of
+import keepstone
+from keepstone.views.export import FORMS
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, choosing, here
 from keepstone_cli.output import clean, count
 from keepstone_cli.settings import open_repository
 
-FORMATS = ("html", "jsonl", "txt", "csv", "mbox")
-
 
 @click.command("export")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="html", show_default=True, help="What to write.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="A new folder (html) or file.")
+@click.option("--format", "form", type=click.Choice(FORMS), default="html", show_default=True, help="What to write.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True,
+    help="A new file; for html and whatsapp-txt-zip a new folder.",
+)  # fmt: skip
 @click.option("--chat", "chats", multiple=True, metavar="CHAT", help="Only this chat; can be given several times.")
-@click.option("--media/--no-media", default=True, help="With photos and other files, or without (html, mbox).")
+@click.option(
+    "--media/--no-media", default=True,
+    help="With photos and other files, or without (html, mbox, sms-xml, whatsapp-txt-zip).",
+)  # fmt: skip
 @SNAPSHOT
 @choosing
 @click.pass_obj
 def command(
-    settings: Settings, form: str, out: Path, chats: tuple[str, ...], media: bool, snapshot: str | None, choice: Choice
-) -> None:
-    """Write chats as web pages that open offline, or as JSON lines, text, a table, or a mailbox."""
-    output, zone = settings.output(), here()
-    if out.exists() and (not out.is_dir() or form != "html" or any(out.iterdir())):
-        raise UsageError(f"{clean(str(out))} exists already.", "Name something new: nothing is written over.")
+    settings: Settings,
+    form: str,
+    out: Path,
+    chats: tuple[str, ...],
+    media: bool,
+    snapshot: str | None,
+    choice: keepstone.Choice,
+) -> int:
+    """Write chats for people, programs or a phone. Nothing is written over.
+
+    \b
+      html              web pages that open offline, in one folder
+      jsonl             JSON lines: complete, and read by `backup` again
+      txt, csv, mbox    a text, a table, a mailbox
+      sms-xml           a phone's messages, as SMS Backup & Restore puts them back;
+                        its calls go to another file, calls-OUT, beside OUT
+      whatsapp-txt-zip  WhatsApp's exported text with its media, a zip for each chat
+                        (where OUT ends in .zip: the zip of one chat)
+    """
+    output = settings.output()
     with open_repository(settings) as repository:
-        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
-        written = 0
-
-        def wanted() -> Iterator[Chat]:
-            nonlocal written
-            for conversation in chosen_chats(archive, chats):
-                messages = [shown.message for shown in chosen_messages(archive, conversation, choice)]
-                if messages:
-                    written += len(messages)
-                    yield Chat(view_of(conversation).conversation, messages)
-
-        opener = repository.attachment_opener(archive) if media else lambda attachment: None
-        try:
-            if form == "html":
-                html.export_html(wanted(), out, opener, zone, media=media)
-            else:
-                parts = {
-                    "jsonl": lambda: plain.jsonl(wanted(), archive.calls() if not chats else ()),
-                    "txt": lambda: plain.text(wanted(), zone),
-                    "csv": lambda: plain.csv_table(wanted(), zone),
-                    "mbox": lambda: plain.mbox(wanted(), opener, zone),
-                }[form]()
-                with out.open("xb") as file:
-                    file.writelines(parts)
-        except OSError as error:
-            raise UsageError(f"{clean(str(out))} cannot be written ({error.strerror}).") from error
+        options = keepstone.ExportOptions(
+            out, form, chats, choice, media, here(), repository.snapshot(snapshot) if snapshot else None
+        )
+        result = keepstone.export(repository, options, output.listen)
     if settings.json:
-        output.data({"message_type": "summary", "messages": written, "format": form, "out": str(out)})
+        output.data(
+            {
+                "message_type": "summary", "messages": result.messages, "format": form, "out": str(out),
+                "files": [str(path) for path in result.out], "chats": result.chats, "calls": result.calls,
+                "missing": result.missing, "left_out": result.left_out, "problems": len(result.problems),
+            }
+        )  # fmt: skip
     else:
-        output.note(f"{count(written, 'message')} written to {clean(str(out))}")
+        calls = f", {count(result.calls, 'call')}" if result.calls else ""
+        places = " and ".join(clean(str(path)) for path in result.out)
+        output.note(f"{count(result.messages, 'message')} of {count(result.chats, 'chat')}{calls} written to {places}")
+        if result.missing:
+            output.note(f"{count(result.missing, 'attachment')} of them are not in this repository")
+        if result.left_out:
+            output.note(
+                f"{count(result.left_out, 'chat')} of other services were left out: the form has no place for them"
+            )
+    return 3 if result.problems else 0

@@ -142,10 +142,11 @@ def _by_identity(readings: Iterable[Reading]) -> list[Shown]:
     groups: dict[bytes, list[Reading]] = {}
     for reading in readings:
         groups.setdefault(reading.message.identity, []).append(reading)
-    return sorted((fold(group) for group in groups.values()), key=_order)
+    return sorted((fold(group) for group in groups.values()), key=order_of)
 
 
-def _order(one: Shown) -> tuple[int, int, bytes]:
+def order_of(one: Shown) -> tuple[int, int, bytes]:
+    """Return what orders the messages of a chat."""
     return one.message.time_ms, one.message.order, one.message.identity
 
 

@@ -1,18 +1,34 @@
-"""Keepstone's own export: JSON lines that hold every field of every record, read back as they were."""
+"""Keepstone's own export: JSON lines that hold every field of every record, read back as they were.
+
+Lines may tell where the contents of attachments lie: in files beside it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from contextlib import suppress
+from typing import BinaryIO, Final
 
 import msgspec
 
 from keepstone.messages.model import VERSION, Attachment, Call, Conversation, Item, Loss, Message
+from keepstone.sources.exports import open_beside
 from keepstone.sources.reading import MAX_TEXT, Folder, Options, UnreadableSource
+from keepstone.sources.windows import Places
 
 NAME = "keepstone-jsonl"
 
+MAX_FILES: Final = 1_000_000
+"""Files beside one export that are looked for."""
 _START = b'{"keepstone":"messages"'
+
+
+class File(msgspec.Struct, frozen=True):
+    """Where the content of an attachment lies."""
+
+    sha256: bytes
+    path: str
+    """Relative to the folder that the lines are in, parts joined by `/`."""
 
 
 class _Header(msgspec.Struct):
@@ -27,7 +43,15 @@ class _Line(msgspec.Struct):
 
 
 _header = msgspec.json.Decoder(_Header)
+
+
+class _FileLine(msgspec.Struct):
+    file: File
+
+
 _line = msgspec.json.Decoder(_Line)
+_file_line = msgspec.json.Decoder(_FileLine)
+_FILE = b'{"file":'
 
 
 def recognises(name: str, head: bytes, folder: Folder) -> bool:
@@ -56,4 +80,20 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
 
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
-    return None
+    place = _PLACES.of(name, folder).get(attachment.sha256)
+    return open_beside(name, folder, place) if place is not None else None
+
+
+def _find_files(name: str, folder: Folder) -> dict[bytes, str]:
+    """Return where the contents are that lines tell of, as many as are looked at."""
+    found: dict[bytes, str] = {}
+    with folder.open(name) as file:
+        while len(found) < MAX_FILES and (line := file.readline(MAX_TEXT)):
+            if line.startswith(_FILE):
+                with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    one = _file_line.decode(line).file
+                    found.setdefault(one.sha256, one.path)
+    return found
+
+
+_PLACES: Final = Places(_find_files)

@@ -18,8 +18,8 @@ MODULES: Final = (
 """In the order in which they are asked."""
 
 
-SMALLEST: Final = 64
-"""Bytes that any file of messages has."""
+SMALLEST: Final = 18
+"""Bytes that any file of messages has: an exported text of one short message has no more."""
 
 _NAMES = re.compile(
     rb"[^.]*|.*\.(db|sqlite|sqlite3|storedata|xml|json|ndjson|jsonl|txt|csv|zip|crypt\d+|gz|backup)", re.I | re.S

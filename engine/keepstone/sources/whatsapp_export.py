@@ -146,6 +146,11 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
     return fitting(folder, f"{here}/{attachment.place}" if here else attachment.place, attachment)
 
 
+def begins_message(line: str) -> bool:
+    """Return whether a line of a text is taken for the beginning of a message."""
+    return _header(line) is not None
+
+
 def carries(author: str, said: str) -> bool:
     """Return whether an exported text can tell what somebody said: nothing in it is taken for something else.
 

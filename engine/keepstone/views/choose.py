@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from difflib import get_close_matches
+from typing import Final
 
 from keepstone.errors import SnapshotNotFound, UsageError
 from keepstone.history.snapshot import Snapshot, resolve
-from keepstone.messages.model import Message
+from keepstone.messages.model import Call, Message
 from keepstone.messages.resolve import Chat as Conversation
 from keepstone.messages.resolve import Shown
 from keepstone.views.chat import Chat
 from keepstone.work.messages import Messages
 from keepstone.work.search import fold, terms_of
+
+MOST_COMPARED: Final = 80
+"""Letters of a name that are looked at, and shown, where a chat is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,14 @@ class Choice:
             and (not self.has_media or bool(message.attachments))
             and (not self.sender or self._is_sender(message, chat))
             and (not self.text or all(term in fold(message.text) for term in terms_of(self.text)))
+        )
+
+    def holds_call(self, call: Call) -> bool:
+        """Return whether a call is one of those: of calls, only the time can be chosen."""
+        return (
+            not (self.sender or self.kinds or self.text or self.has_media)
+            and (self.from_ms is None or call.time_ms >= self.from_ms)
+            and (self.to_ms is None or call.time_ms < self.to_ms)
         )
 
     def _is_sender(self, message: Message, chat: Chat) -> bool:
@@ -111,14 +124,23 @@ def chosen_chats(archive: Messages, texts: Sequence[str]) -> list[Conversation]:
         some = [chat for title, key, chat in called if wanted in (title, key)]
         some = some or [chat for title, key, chat in called if wanted in title or wanted in key]
         if not some:
-            raise UsageError(f"No chat is called {text!r}.", "`keepstone chats` lists them.")
+            raise _unknown(text, [view_of(chat).title for chat in known])
         found += [chat for chat in some if chat not in found]
     return found
+
+
+def _unknown(text: str, titles: Sequence[str]) -> UsageError:
+    """Return what is said of a chat that is none: the names that are most like it, and all of them elsewhere."""
+    folded = {fold(title)[:MOST_COMPARED]: title for title in titles if title}
+    near = [folded[one] for one in get_close_matches(fold(text)[:MOST_COMPARED], folded, n=3, cutoff=0.5)]
+    names = ", ".join(f"'{title[:MOST_COMPARED]}'" for title in near)
+    meant = f"Did you mean {names}? " if near else ""
+    return UsageError(f"No chat is called '{text}'.", f"{meant}`keepstone chats` lists them.")
 
 
 def chosen_messages(archive: Messages, conversation: Conversation, choice: Choice) -> Iterator[Shown]:
     """Yield the messages of a chat that are wanted, in the order of time."""
     view = view_of(conversation)
-    for shown in archive.messages(conversation):
+    for shown in archive.stream(conversation):
         if choice.holds(shown.message, view):
             yield shown

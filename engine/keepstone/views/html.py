@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from html import escape
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from keepstone.messages.model import Attachment, Message
-from keepstone.views.chat import Chat, OpenAttachment, content_of, local_time
+from keepstone.views.attachments import Opened
+from keepstone.views.chat import Chat, OpenAttachment, local_time
 
 PREVIEWS: Final = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"), "image"),
@@ -94,7 +95,8 @@ def export_html(
 
 class _Export:
     def __init__(self, target: Path, open_attachment: OpenAttachment, zone: tzinfo, media: bool) -> None:
-        self._target, self._open, self._zone, self._with_media = target, open_attachment, zone, media
+        self._target, self._zone, self._with_media = target, zone, media
+        self._opened = open_attachment if isinstance(open_attachment, Opened) else Opened(open_attachment)
         self._files: dict[bytes, str | None] = {}
         self._chats = self._messages = self._missing = 0
 
@@ -196,27 +198,28 @@ class _Export:
         """Copy an attachment, once, under a name of its hash, and return that; None if nobody has its content."""
         if attachment.sha256 in self._files:
             return self._files[attachment.sha256]
-        blocks = content_of(attachment, self._open)
-        first = next(blocks, None)
-        if first is None:
+        file = self._opened.unchecked(attachment)
+        if file is None:
             return None
+        file.close()
         folder = self._target / "media"
         folder.mkdir(exist_ok=True)
         unfinished = folder / "unfinished"
         hasher = hashlib.sha256()
         with unfinished.open("wb") as out:
-            for block in _chain(first, blocks):
+
+            def write(block: bytes) -> None:
                 hasher.update(block)
                 out.write(block)
+
+            whole = self._opened.copy(attachment, write)
+        if not whole:
+            unfinished.unlink()
+            return None
         name = f"media/{hasher.hexdigest()[:32]}{_ending(attachment)}"
         unfinished.replace(self._target / name)
         self._files[attachment.sha256 or hasher.digest()] = name
         return name
-
-
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _ending(attachment: Attachment) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, tzinfo
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from keepstone.messages.model import VERSION, Attachment, Call, Conversation, Message
+from keepstone.sources.keepstone_jsonl import File
 from keepstone.views.chat import Chat, OpenAttachment, content_of, local_time, time_of
 
 HEADER: Final = {"keepstone": "messages", "version": VERSION}
@@ -41,29 +42,49 @@ def jsonl(chats: Iterable[Chat], calls: Iterable[Call] = ()) -> Iterator[bytes]:
     A line is an object with one key: `conversation`, `message` or `call`; hashes and identities are in base64. The
     reader `keepstone-jsonl` gives the same records again.
     """
-    yield _encoder.encode(HEADER) + b"\n"
+    yield jsonl_head()
     for chat in chats:
-        yield _line("conversation", chat.conversation)
+        yield jsonl_line("conversation", chat.conversation)
         for message in chat.messages:
-            yield _line("message", message)
+            yield jsonl_line("message", message)
     for call in calls:
-        yield _line("call", call)
+        yield jsonl_line("call", call)
 
 
-def _line(kind: str, record: Conversation | Message | Call) -> bytes:
+def jsonl_head() -> bytes:
+    """Return the first line of JSON lines."""
+    return _encoder.encode(HEADER) + b"\n"
+
+
+def jsonl_line(kind: str, record: Conversation | Message | Call | File) -> bytes:
+    """Return a line: a record under its kind, or under `file` where the content of an attachment lies."""
     return _encoder.encode({kind: record}) + b"\n"
 
 
 def text(chats: Iterable[Chat], zone: tzinfo = UTC) -> Iterator[bytes]:
     """Yield chats as text to read: a title, then `time author: text`, further lines indented."""
     for chat in chats:
-        yield f"=== {_shown(chat.title)} ({chat.conversation.service}) ===\n\n".encode()
+        yield text_head(chat)
         for message in chat.messages:
-            when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
-            author = "" if message.direction == "none" else f"{_shown(_author(chat, message))}: "
-            said = "\n    ".join(_shown(line) for line in _said(message).split("\n"))
-            yield f"{when} {author}{said}\n".encode("utf-8", "replace")
+            yield text_of(chat, message, zone)
         yield b"\n"
+
+
+def text_head(chat: Chat) -> bytes:
+    """Return the title of a chat as text."""
+    return f"=== {_shown(chat.title)} ({chat.conversation.service}) ===\n\n".encode("utf-8", "replace")
+
+
+def text_of(chat: Chat, message: Message, zone: tzinfo, files: Sequence[str] | None = None) -> bytes:
+    """Return a message as text.
+
+    Args:
+        files: what its files are called, where that is not what their senders called them.
+    """
+    when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
+    author = "" if message.direction == "none" else f"{_shown(_author(chat, message))}: "
+    said = "\n    ".join(_shown(line) for line in _said(message, files).split("\n"))
+    return f"{when} {author}{said}\n".encode("utf-8", "replace")
 
 
 def csv_table(chats: Iterable[Chat], zone: tzinfo = UTC) -> Iterator[bytes]:
@@ -80,7 +101,7 @@ def csv_table(chats: Iterable[Chat], zone: tzinfo = UTC) -> Iterator[bytes]:
                     message.service, chat.title, when.strftime("%Y-%m-%d %H:%M:%S"),
                     when.strftime("%z") if message.zoned else "", message.direction, _author(chat, message),
                     message.author, message.kind, message.text, message.reply_to,
-                    "; ".join(_name(attachment) for attachment in message.attachments),
+                    "; ".join(name_of(attachment) for attachment in message.attachments),
                     " ".join(reaction.emoji for reaction in message.reactions), message.state,
                     "yes" if message.edits else "",
                 )
@@ -127,7 +148,7 @@ def _mail(
     mail["Message-ID"] = f"<{message.identity.hex()}@{message.service}.invalid>"
     if thread:
         mail["References"] = thread
-    mail.set_content(_CONTROL.sub("\ufffd", _said(message, with_files=False)).encode("utf-8", "replace").decode())
+    mail.set_content(_CONTROL.sub("\ufffd", _said(message, ())).encode("utf-8", "replace").decode())
     for attachment in message.attachments:
         _attach(mail, attachment, open_attachment)
     return mail
@@ -141,7 +162,7 @@ def _attach(mail: EmailMessage, attachment: Attachment, open_attachment: OpenAtt
             if len(content) > MAX_MAIL_ATTACHMENT:
                 content.clear()
                 break
-    name = _header(_name(attachment)) or "file"
+    name = _header(name_of(attachment)) or "file"
     if not content:
         mail.add_attachment(f"{name} is not in this mailbox.\n", filename=f"{name}.txt")
         return
@@ -163,14 +184,15 @@ def _author(chat: Chat, message: Message) -> str:
     return chat.name_of(message.author) if message.author else chat.title
 
 
-def _said(message: Message, *, with_files: bool = True) -> str:
-    files = [f"<{_name(attachment)}>" for attachment in message.attachments] if with_files else []
+def _said(message: Message, files: Sequence[str] | None = None) -> str:
+    names = [name_of(attachment) for attachment in message.attachments] if files is None else files
     captions = [attachment.caption for attachment in message.attachments if attachment.caption]
-    words = [*files, *captions, *([message.text] if message.text else [])]
+    words = [*(f"<{name}>" for name in names), *captions, *([message.text] if message.text else [])]
     return "\n".join(words) if words else f"<{message.kind}>"
 
 
-def _name(attachment: Attachment) -> str:
+def name_of(attachment: Attachment) -> str:
+    """Return what an attachment is called: as its sender did, or by what it is."""
     return attachment.name or attachment.mime or "file"
 
 

@@ -18,13 +18,22 @@ import msgspec
 from keepstone.messages.model import Attachment, Call, Conversation, Extra, Message
 from keepstone.sources.telephony import BOXES, CALLS, CC, COMPLETE, FROM, OWN, TO, UNKNOWN_NAME, UTF8, address_of
 from keepstone.sources.telephony_rows import DEFAULTS
-from keepstone.views.chat import Chat, OpenAttachment, content_of, time_of
+from keepstone.views.chat import Chat, OpenAttachment, time_of
 
+SERVICE: Final = "sms"
+CALL_SERVICE: Final = "phone"
+MESSAGES: Final = "smses"
+PHONE_CALLS: Final = "calls"
+"""The roots of the two kinds of files."""
+
+_TAG: Final = 40
+_BLOCK: Final = 768 * 1024
 _HEAD: Final = "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?>\n"
 _ESCAPES: Final = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 _UNSAYABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_.:-]*")
-"""What may be an attribute's name. Another source's column may be called anything."""
+_NAME: Final = re.compile("(?![Xx][Mm][Ll])[A-Za-z_][A-Za-z0-9_.-]*")
+"""What may be an attribute's name. Another source's column may be called anything; what a colon or `xml` means is told
+nowhere in such a file, and the app would refuse all of it."""
 _SMS: Final = (
     "protocol", "address", "date", "type", "subject", "body", "toa", "sc_toa", "service_center", "read", "status",
     "locked", "date_sent", "sub_id", "readable_date", "contact_name",
@@ -44,9 +53,9 @@ def messages_xml(
     chats: Iterable[Chat], open_attachment: OpenAttachment, zone: tzinfo = UTC, count: int | None = None
 ) -> Iterator[bytes]:
     """Yield the messages of a phone; what other services' chats hold is left out."""
-    yield (_HEAD + f"<smses{_count(count)}>\n").encode()
+    yield head(MESSAGES, count)
     for chat in chats:
-        if chat.conversation.service != "sms":
+        if chat.conversation.service != SERVICE:
             continue
         for message in chat.messages:
             shown = time_of(message.time_ms, zone).strftime("%b %d, %Y %H:%M:%S")
@@ -59,15 +68,17 @@ def messages_xml(
 
 def calls_xml(calls: Iterable[Call], zone: tzinfo = UTC, count: int | None = None) -> Iterator[bytes]:
     """Yield a phone's calls; those of other services are left out."""
-    yield (_HEAD + f"<calls{_count(count)}>\n").encode()
+    yield head(PHONE_CALLS, count)
     for call in calls:
-        if call.service == "phone":
+        if call.service == CALL_SERVICE:
             yield _call(call, time_of(call.time_ms, zone).strftime("%b %d, %Y %H:%M:%S"))
     yield b"</calls>\n"
 
 
-def _count(count: int | None) -> str:
-    return "" if count is None else f' count="{count}"'
+def head(root: str, count: int | None = None) -> bytes:
+    """Return how a file begins: the same length for every count, as that is known when all is written."""
+    tag = f"<{root}" if count is None else f'<{root} count="{count}"'
+    return f"{_HEAD}{tag.ljust(_TAG)}>\n".encode()
 
 
 def _tag(name: str, order: Iterable[str], known: dict[str, str], extra: Extra, end: str = " />\n") -> bytes:
@@ -169,15 +180,20 @@ def _file(attachment: Attachment, open_attachment: OpenAttachment) -> Iterator[b
     if attachment.name and not any(key in extra for key in ("name", "fn", "cl")):
         known["cl"] = attachment.name
     told = attachment.size >= 0 or attachment.sha256 != b""
-    yield b"      " + _tag("part", _PART, known, extra, ' data="' if told else " />\n")
-    if told:
-        held = b""
-        for block in content_of(attachment, open_attachment):
+    content = open_attachment(attachment) if told else None
+    if content is None and known["ct"].lower().startswith("text/plain"):
+        known["text"] = ""  # Else the missing file would be the text "null".
+    yield b"      " + _tag("part", _PART, known, extra, ' data="' if content is not None else " />\n")
+    if content is None:
+        return
+    held = b""
+    with content:
+        while block := content.read(_BLOCK):
             held += block
             whole = len(held) // 3 * 3
             yield binascii.b2a_base64(held[:whole], newline=False)
             held = held[whole:]
-        yield binascii.b2a_base64(held, newline=False) + b'" />\n'
+    yield binascii.b2a_base64(held, newline=False) + b'" />\n'
 
 
 def _addresses(conversation: Conversation, message: Message) -> Iterator[dict[str, str]]:

@@ -1,26 +1,35 @@
 """A chat as WhatsApp's own exported text, in Android's form, zipped with its media: what other programs can read.
 
 The date comes first with its year, so that no reader has to guess. The form carries who wrote what, and to the minute
-when; a line's beginning can look like a new message, and then nothing in the form tells that it is not. `carried` says
-whether a message comes back as it was from `keepstone.sources.whatsapp_export`; every message is written.
+when. Nothing that somebody wrote, nor how they are called, can pass for another message: a line that would gets a space
+before it. `carried` says whether a message comes back as it was from `keepstone.sources.whatsapp_export`; every message
+is written.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from keepstone.messages.model import Attachment, Conversation, Message
 from keepstone.sources import whatsapp_export
+from keepstone.views.names import Names, safe_name, split_ending
 
-OMITTED = "<Media omitted>"
-ATTACHED = "(file attached)"
+TITLE: Final = "WhatsApp Chat with "
+OMITTED: Final = "<Media omitted>"
+ATTACHED: Final = "(file attached)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STAMP = (1980, 1, 1, 0, 0, 0)
-_FORBIDDEN = dict.fromkeys(map(ord, '\0/\\:*?"<>|\n\r\t'), "_")
+_MOST_ENDING: Final = 9
+_COLON: Final = "\ua789"
+"""Looks like a colon, and ends no name."""
+_NAME_ENDS: Final = re.compile(r":(?=\s|$)")
+_NO_NAME: Final = re.compile("[\0\r\n]+")
+_NO_BRACKETS: Final = re.compile(r"[()<>]")
 
 
 def write(
@@ -31,35 +40,61 @@ def write(
     names: Callable[[str], str],
     content: Callable[[Attachment], BinaryIO | None],
     zone: tzinfo = UTC,
-) -> None:
-    """Write a chat as a zip of a text and its media.
+    title: str = "",
+) -> int:
+    """Write a chat as a zip of a text and its media, and return how many files that are.
 
     Args:
-        names: the name of an address, as it is to be shown.
+        names: the name of an address, as it is to be shown; of the owner, whose address is told as empty.
         content: opens an attachment's content, if it is to be had; it is closed here. Others are "omitted".
         zone: where the reader's clock hangs; times of a local clock stay as they are.
+        title: what the chat is called, if not by its own title.
     """
-    media: dict[str, Attachment] = {}
-    title = _safe(conversation.title or names(conversation.key))
+    name = text_name(title or conversation.title or names(conversation.key))
+    media = _Media(name, content)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open(_info(f"WhatsApp Chat with {title}.txt"), "w", force_zip64=True) as text:
+        with archive.open(_info(name), "w", force_zip64=True) as text:
             for message in messages:
-                text.write(line(message, names, zone, _files(message, media, content)).encode("utf-8", "replace"))
-        for name, attachment in media.items():
+                text.write(line(message, names, zone, media.of(message)).encode("utf-8", "replace"))
+        for name, attachment in media.files.items():
             if (file := content(attachment)) is not None:
                 with file, archive.open(_info(name, zipfile.ZIP_STORED), "w", force_zip64=True) as member:
                     shutil.copyfileobj(file, member, 1024 * 1024)
+    return len(media.files)
+
+
+def text_name(title: str) -> str:
+    """Return how the text of a chat is called: a reader has the chat's title from it."""
+    return f"{TITLE}{safe_name(title, 'chat')}.txt"
 
 
 def line(message: Message, names: Callable[[str], str], zone: tzinfo, files: list[str]) -> str:
     """Return a message's line, or lines, with their end. Files are named; an empty name is one left out."""
     start = f"{_local(message, zone)} - "
+    text = message.text
     if message.author or message.direction == "out":
-        start += f"{names(message.author)}: "
+        start += f"{_plain(names('' if message.direction == 'out' else message.author))}: "
+    else:  # Nobody said it, and nobody is to look as if they had.
+        text = _NAME_ENDS.sub(_COLON, text)
     written = [f"{name} {ATTACHED}" if name else OMITTED for name in files] or [""]
-    if message.text or not files:
-        written[0] += ("\n" if files else "") + message.text
-    return "".join(f"{start}{body}\n" for body in written)
+    if text or not files:
+        written[0] += ("\n" if files else "") + text
+    return "".join(f"{start}{_one_message(body)}\n" for body in written)
+
+
+def _plain(name: str) -> str:
+    """Return a name that does not end before its end, nor begins a line of its own."""
+    return _NO_NAME.sub(" ", name).replace(":", _COLON) or "Unknown"
+
+
+def _one_message(text: str) -> str:
+    """Return a text no line of which begins a message: a space before such a line keeps it where it was said."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\n" not in text:
+        return text
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(f" {one}" if whatsapp_export.begins_message(one) else one for one in rest)])
 
 
 def _local(message: Message, zone: tzinfo) -> str:
@@ -72,36 +107,37 @@ def _local(message: Message, zone: tzinfo) -> str:
     return f"{when.year:04}-{when.month:02}-{when.day:02}, {when.hour:02}:{when.minute:02}"
 
 
-def _files(
-    message: Message, media: dict[str, Attachment], content: Callable[[Attachment], BinaryIO | None]
-) -> list[str]:
-    """Return the names that a message's files get in the zip; the same content keeps one name."""
-    files = []
-    for attachment in message.attachments:
-        file = content(attachment)
+class _Media:
+    """The files of a chat under the names that they get in the zip. The same content keeps one name."""
+
+    def __init__(self, text: str, content: Callable[[Attachment], BinaryIO | None]) -> None:
+        self.files: dict[str, Attachment] = {}
+        self._content = content
+        self._names = Names()
+        self._names.unused(text)
+        self._known: dict[bytes, str] = {}
+
+    def of(self, message: Message) -> list[str]:
+        """Return the names of a message's files; an empty one for what is not to be had."""
+        return [self._name(attachment) for attachment in message.attachments]
+
+    def _name(self, attachment: Attachment) -> str:
+        known = self._known.get(attachment.sha256)
+        if known is not None:
+            return known
+        file = self._content(attachment)
         if file is None:
-            files.append("")
-            continue
+            return ""
         file.close()
-        files.append(_unused(_safe(attachment.name or attachment.sha256.hex() or "file"), attachment, media))
-    return files
-
-
-def _unused(name: str, attachment: Attachment, media: dict[str, Attachment]) -> str:
-    stem, dot, ending = name.rpartition(".")
-    if not dot or not ending.isalnum() or len(ending) > 8:
-        stem, ending = name, "bin"
-    count, wanted = 1, f"{stem}.{ending}"
-    while (known := media.setdefault(wanted, attachment)) != attachment:
-        count += 1
-        wanted = f"{stem}-{count}.{ending}"
-    assert known == attachment
-    return wanted
-
-
-def _safe(name: str) -> str:
-    """Return a name that every system takes, and that stays in its folder."""
-    return name.translate(_FORBIDDEN).strip(". ")[:120].strip(". ") or "chat"
+        wanted = safe_name(attachment.name or attachment.sha256.hex())
+        stem, ending = split_ending(wanted)
+        if not 1 < len(ending) <= _MOST_ENDING:  # Readers know a file by its ending.
+            stem, ending = wanted, ".bin"
+        name = self._names.unused(_NO_BRACKETS.sub("_", stem) + ending)
+        self.files[name] = attachment
+        if attachment.sha256:
+            self._known[attachment.sha256] = name
+        return name
 
 
 def _info(name: str, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:

@@ -1,17 +1,17 @@
 """The message archive to read: its chats, the messages of a chat in the order of time, calls, attachments, search.
 
 It reads the join of the newest catalogue of every writer, or what there was at a snapshot: the same archive, less what
-was not there then. One chat is held in memory at a time.
+was not there then. `stream` gives the messages of a chat one at a time, `messages` all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from keepstone.history.catalogue import (
     CALLS,
-    CONTENTS,
     CONVERSATIONS,
     MESSAGES,
     Catalogue,
@@ -25,7 +25,9 @@ from keepstone.messages.merge import History, State, there
 from keepstone.messages.model import Call, Conversation, Service
 from keepstone.messages.resolve import Chat, Reading, Shown
 from keepstone.repo.repository import Repository
+from keepstone.work.contents import Contents
 from keepstone.work.search import Found, Page, Search, Within
+from keepstone.work.stream import ChatStream
 from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, read_state, unlike
 
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
@@ -37,6 +39,9 @@ _MONTHS = 64
 
 class Messages:
     """The messages of a repository, all that there ever were, or those of one snapshot."""
+
+    held = 20_000
+    """Readings of a chat that `stream` holds; a chat of more is read twice."""
 
     def __init__(self, repository: Repository, snapshot: Snapshot | None = None) -> None:
         self._repository = repository
@@ -52,6 +57,7 @@ class Messages:
         self._units: dict[str, dict[str, list[tuple[str, OldEntries]]]] | None = None
         """By kind and month."""
         self._months: dict[tuple[bytes, str], dict[bytes, list[_Row]]] = {}
+        self._contents: Contents | None = None
 
     def sources(self) -> dict[bytes, Source]:
         """Return the sources that messages were read from, by their ids in histories."""
@@ -66,6 +72,24 @@ class Messages:
         anchored = [reading for name in chat.ids for reading in self._readings(name)]
         return resolve.messages(anchored, [list(self._readings(name)) for name in chat.exported])
 
+    def stream(self, chat: Chat) -> Iterator[Shown]:
+        """Yield what `messages` returns, one at a time: a chat may have millions.
+
+        Only where exported texts are matched with other sources is the whole chat held: matching needs all of it.
+        """
+        if len(chat.exported) > (not chat.ids):
+            yield from self.messages(chat)
+            return
+        told = self._conversations()
+        conversations = {name: told[name][0][0] for name in chat.ids or chat.exported}
+        stream = ChatStream(self._known, self._repository, conversations, self._time_ms)
+        few = list(islice(stream.rows(), self.held + 1))
+        if len(few) <= self.held:
+            yield from resolve.messages([stream.reading(row) for row in few])
+            return
+        del few
+        yield from stream.messages()
+
     def calls(self) -> Iterator[Call]:
         """Yield the calls of all services, those of one service in the order of time."""
         for service in SERVICES:
@@ -79,11 +103,9 @@ class Messages:
 
     def content(self, sha256: bytes) -> bytes | None:
         """Return the recipe of an attachment's content; None if the archive does not know it."""
-        for row, _, _ in self._rows(CONTENTS, sha256[: blocks.NAME_LENGTH]):
-            name, recipe = blocks.read_content(row, NAME)
-            if name == sha256:
-                return recipe
-        return None
+        if self._contents is None:
+            self._contents = Contents(self._known, self._state)
+        return self._contents.recipe(sha256)
 
     def search(self, text: str, limit: int | None = None, within: Within | None = None) -> Page:
         """Return the messages that have all words and "phrases in quotes" of a text, the best first.
@@ -162,10 +184,7 @@ class Messages:
         for prefix, old in self._units_of(kind, month):
             if not prefix.startswith(digits) and not digits.startswith(prefix):
                 continue
-            if unlike(old) or len(old) < len(self._known):
-                state, _ = join_old([known.scans for known in self._known], old, self._read)
-            else:
-                state = read_state(first(old), self._repository, bytes.fromhex(digits[: len(digits) // 2 * 2]))
+            state = self._state(old, bytes.fromhex(digits[: len(digits) // 2 * 2]))
             for key in sorted(state):
                 history = state[key][1]
                 if self._time_ms is None or not history or any(there(times, self._time_ms) for _, times in history):
@@ -184,6 +203,12 @@ class Messages:
             for (at, found), prefix, old in all_units(self._known):
                 self._units.setdefault(found, {}).setdefault(at, []).append((prefix, old))
         return self._units.get(kind, {})
+
+    def _state(self, old: OldEntries, begin: bytes = b"") -> State:
+        """Return what the catalogues say of a unit together; or more exactly, of keys that begin as told."""
+        if unlike(old) or len(old) < len(self._known):
+            return join_old([known.scans for known in self._known], old, self._read)[0]
+        return read_state(first(old), self._repository, begin)
 
     def _read(self, entries: Iterable[CatalogueEntry]) -> State:
         return read_state(entries, self._repository)

@@ -74,10 +74,11 @@ def test_a_phones_real_backup_comes_back_through_its_own_form(tmp_path: Path, na
 
 
 def own(service: str, chat: str, number: int, **fields: Any) -> Message:
-    chosen = {"direction": "in", "author": "+15550001", "text": TEXTS[number % len(TEXTS)]} | fields
+    time_ms = 1_700_000_000_000 + number * 61_000
+    chosen = {"direction": "in", "author": "+15550001", "text": TEXTS[number % len(TEXTS)], "time_ms": time_ms} | fields
     return Message(
         identity=identity("t", service, chat, number), service=service, chat=chat,  # type: ignore[arg-type]
-        time_ms=1_700_000_000_000 + number * 61_000, **chosen,
+        **chosen,
     )  # fmt: skip
 
 

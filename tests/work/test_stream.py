@@ -34,8 +34,9 @@ def another(rng: random.Random, found: list[Message]) -> list[Message]:
 
 
 def odd(found: list[Message]) -> list[Message]:
-    """Return messages with times that no calendar has, of before 1970, and many of one moment."""
-    times = [-1, -(10**11), -(2**50), 2**50, 2**52, 0, 0, 0, *([START_MS] * 60), START_MS + 1, START_MS - 1]
+    """Return messages with times that no calendar has, of before 1970, and many of one minute."""
+    minute = [START_MS + 9_000 * (number % 6) for number in range(60)]
+    times = [-1, -(10**11), -(2**50), 2**50, 2**52, 0, 0, 0, *minute, START_MS + 1, START_MS - 1]
     return [
         msgspec.structs.replace(one, time_ms=time_ms, order=number % 3)
         for number, (one, time_ms) in enumerate(zip(found, times, strict=False))

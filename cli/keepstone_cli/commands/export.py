@@ -67,7 +67,7 @@ def command(
         places = " and ".join(clean(str(path)) for path in result.out)
         output.note(f"{count(result.messages, 'message')} of {count(result.chats, 'chat')}{calls} written to {places}")
         if result.missing:
-            output.note(f"{count(result.missing, 'attachment')} of them are not in this repository")
+            output.note(f"Not in this repository: {count(result.missing, 'attachment')}")
         if result.left_out:
             output.note(
                 f"{count(result.left_out, 'chat')} of other services were left out: the form has no place for them"

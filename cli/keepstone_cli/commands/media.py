@@ -65,7 +65,7 @@ def _extract(
         there = f", {done[IDENTICAL]} were there already" if done[IDENTICAL] else ""
         output.note(f"{count(done[NEW], 'file')} written to {clean(target)}{there}")
         if done[MISSING]:
-            output.note(f"{count(done[MISSING], 'file')} of these messages are not in this repository")
+            output.note(f"Not in this repository: {count(done[MISSING], 'file')}")
         if done[FAILED]:
             output.warn(f"{count(done[FAILED], 'problem')}; everything else was written.")
     return 3 if done[FAILED] else 0

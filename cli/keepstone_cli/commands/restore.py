@@ -109,7 +109,7 @@ def _restore_chats(settings: Settings, snapshot: str | None, options: keepstone.
             f"{count(result.files_restored, 'file')}; {result.files_identical} were there already"
         )
         if result.missing:
-            output.note(f"{count(result.missing, 'attachment')} of them are not in this repository")
+            output.note(f"Not in this repository: {count(result.missing, 'attachment')}")
         if result.problems:
             output.warn(f"{count(len(result.problems), 'problem')}; everything else was restored.")
     return 3 if result.problems else 0

@@ -28,7 +28,7 @@ class File(msgspec.Struct, frozen=True):
 
     sha256: bytes
     path: str
-    """Relative to the folder that the lines are in, parts joined by `/`."""
+    """Relative to the folder that the lines are in, and inside of it; parts joined by `/`."""
 
 
 class _Header(msgspec.Struct):
@@ -81,7 +81,9 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
 
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
     place = _PLACES.of(name, folder).get(attachment.sha256)
-    return open_beside(name, folder, place) if place is not None else None
+    if place is None or ".." in place.replace("\\", "/").split("/"):
+        return None
+    return open_beside(name, folder, place)
 
 
 def _find_files(name: str, folder: Folder) -> dict[bytes, str]:

@@ -74,15 +74,21 @@ def parse_day(text: str, zone: tzinfo, *, after: bool = False) -> int:
             begin = datetime.strptime(text, form).replace(tzinfo=zone)
         except ValueError:
             continue
-        if after and form.endswith("%d"):
-            begin += timedelta(days=1)
-        elif after and form.endswith("%M"):
-            begin += timedelta(minutes=1)
-        elif after:
-            months = begin.year * 12 + begin.month + (12 if form == "%Y" else 1) - 1
-            begin = begin.replace(year=months // 12, month=months % 12 + 1)
-        return int(begin.timestamp() * 1000)
+        try:
+            return int((_end_of(begin, form) if after else begin).timestamp() * 1000)
+        except (ValueError, OverflowError):  # The first moment of all calendars here, or the last.
+            break
     raise UsageError(f"{text!r} is no day.", "Write 2024, 2024-03, 2024-03-31 or '2024-03-31 18:00'.")
+
+
+def _end_of(begin: datetime, form: str) -> datetime:
+    """Return when the minute, day, month or year ends that begins so."""
+    if form.endswith("%d"):
+        return begin + timedelta(days=1)
+    if form.endswith("%M"):
+        return begin + timedelta(minutes=1)
+    months = begin.year * 12 + begin.month + (12 if form == "%Y" else 1) - 1
+    return begin.replace(year=months // 12, month=months % 12 + 1)
 
 
 def parse_moment(text: str, zone: tzinfo, snapshots: Sequence[Snapshot], *, after: bool = False) -> int:
@@ -120,6 +126,8 @@ def chosen_chats(archive: Messages, texts: Sequence[str]) -> list[Conversation]:
     found: list[Conversation] = []
     for text in texts:
         wanted = fold(text)
+        if not wanted.strip():  # A part of every name: a variable of a script that was never set, most likely.
+            raise UsageError("A chat was named by nothing.", "Name it, or leave it out where all chats are meant.")
         called = [(fold(view_of(chat).title), fold(chat.conversation.key), chat) for chat in known]
         some = [chat for title, key, chat in called if wanted in (title, key)]
         some = some or [chat for title, key, chat in called if wanted in title or wanted in key]

@@ -1,7 +1,8 @@
 """Names of files that are made from what people wrote: titles of chats, names of attachments.
 
 Such a name stays in its folder, is one that every system takes, and looks like what it is: nothing in it separates
-folders, turns the direction of writing round, hides an ending, or has a meaning of its own somewhere.
+folders, turns the direction of writing round, hides an ending, or has a meaning of its own somewhere, be it as an
+option of a command.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def safe_name(name: str, otherwise: str = "file") -> str:
     """
     stem, ending = split_ending(_FORBIDDEN.sub("_", name).strip(". "))
     plain = (_cut(stem, MOST_BYTES - len(ending.encode())) + ending).strip(". ") or otherwise
-    return f"_{plain}" if _RESERVED.fullmatch(plain) else plain
+    return f"_{plain}" if plain.startswith("-") or _RESERVED.fullmatch(plain) else plain
 
 
 def split_ending(name: str) -> tuple[str, str]:

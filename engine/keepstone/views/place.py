@@ -103,9 +103,9 @@ def _translated(out: Path) -> Iterator[None]:
     """Turn what the system says into a TargetError: whatever is read meanwhile raises errors of Keepstone alone."""
     try:
         yield
-    except FileExistsError as error:
-        raise _exists(out) from error
     except OSError as error:
+        if isinstance(error, FileExistsError) and os.path.lexists(out):
+            raise _exists(out) from error
         raise TargetError(
             f"{_shown(out)} cannot be written ({reason(error)}).",
             "Check that its folder is there and writable and has space, then run the command again.",

@@ -29,6 +29,8 @@ MAX_MAIL_ATTACHMENT: Final = 50 * 1024 * 1024
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""What turns the direction of all that follows on a line. Letters have theirs without."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS: Final = (
     "service", "chat", "time", "zone", "direction", "author", "author_address", "kind", "text", "reply_to",
@@ -72,7 +74,7 @@ def text(chats: Iterable[Chat], zone: tzinfo = UTC) -> Iterator[bytes]:
 
 def text_head(chat: Chat) -> bytes:
     """Return the title of a chat as text."""
-    return f"=== {_shown(chat.title)} ({chat.conversation.service}) ===\n\n".encode("utf-8", "replace")
+    return f"=== {_named(chat.title)} ({chat.conversation.service}) ===\n\n".encode("utf-8", "replace")
 
 
 def text_of(chat: Chat, message: Message, zone: tzinfo, files: Sequence[str] | None = None) -> bytes:
@@ -82,7 +84,7 @@ def text_of(chat: Chat, message: Message, zone: tzinfo, files: Sequence[str] | N
         files: what its files are called, where that is not what their senders called them.
     """
     when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
-    author = "" if message.direction == "none" else f"{_shown(_author(chat, message))}: "
+    author = "" if message.direction == "none" else f"{_named(_author(chat, message))}: "
     said = "\n    ".join(_shown(line) for line in _said(message, files).split("\n"))
     return f"{when} {author}{said}\n".encode("utf-8", "replace")
 
@@ -174,7 +176,7 @@ def _attach(mail: EmailMessage, attachment: Attachment, open_attachment: OpenAtt
 
 def _header(text: str) -> str:
     """Return text for a header: on one line, without control characters, of a bounded length."""
-    text = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+    text = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", _TURNS.sub("", text)).strip()
     return text.encode("utf-8", "replace").decode()[:200]
 
 
@@ -194,6 +196,11 @@ def _said(message: Message, files: Sequence[str] | None = None) -> str:
 def name_of(attachment: Attachment) -> str:
     """Return what an attachment is called: as its sender did, or by what it is."""
     return attachment.name or attachment.mime or "file"
+
+
+def _named(name: str) -> str:
+    """Return how a person or a chat is called: what stands behind the name stays as it is."""
+    return _TURNS.sub("\ufffd", _shown(name))
 
 
 def _shown(text: str) -> str:

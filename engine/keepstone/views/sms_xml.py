@@ -43,6 +43,8 @@ _MMS: Final = (
     "locked", "sub_id", "readable_date", "contact_name",
 )  # fmt: skip
 _CALL: Final = ("number", "duration", "date", "type", "presentation", "readable_date", "contact_name")
+_OURS: Final = frozenset(("body", "sub", "subject", "m_id", "duration", "readable_date"))
+"""What a message itself says, whatever else its source said."""
 _PART: Final = ("seq", "ct", "name", "chset", "cd", "fn", "cid", "cl", "ctt_s", "ctt_t", "text")
 _ADDRESS: Final = ("address", "type", "charset")
 
@@ -84,7 +86,9 @@ def head(root: str, count: int | None = None) -> bytes:
 def _tag(name: str, order: Iterable[str], known: dict[str, str], extra: Extra, end: str = " />\n") -> bytes:
     """Return an element: what is known, what the source said besides, and `null` for what is expected."""
     given = dict.fromkeys(order, "null") | {key: value for key, value in DEFAULTS.items() if key in order}
-    given |= known | {key: str(value) for key, value in extra.items() if _NAME.fullmatch(key)}
+    dated = known.get("date", "0") != "0"  # Else a source may have said a date that is none.
+    ours = _OURS | {"date"} if dated else _OURS
+    given |= known | {key: str(value) for key, value in extra.items() if _NAME.fullmatch(key) and key not in ours}
     attributes = " ".join(f'{key}="{_written(value)}"' for key, value in given.items())
     return f"<{name} {attributes}{end}".encode()
 

@@ -27,7 +27,7 @@ from keepstone.messages.resolve import Chat, Reading, Shown
 from keepstone.repo.repository import Repository
 from keepstone.work.contents import Contents
 from keepstone.work.search import Found, Page, Search, Within
-from keepstone.work.stream import ChatStream
+from keepstone.work.stream import ChatStream, Held
 from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, read_state, unlike
 
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
@@ -58,6 +58,7 @@ class Messages:
         """By kind and month."""
         self._months: dict[tuple[bytes, str], dict[bytes, list[_Row]]] = {}
         self._contents: Contents | None = None
+        self._shared = Held()
 
     def sources(self) -> dict[bytes, Source]:
         """Return the sources that messages were read from, by their ids in histories."""
@@ -82,7 +83,7 @@ class Messages:
             return
         told = self._conversations()
         conversations = {name: told[name][0][0] for name in chat.ids or chat.exported}
-        stream = ChatStream(self._known, self._repository, conversations, self._time_ms)
+        stream = ChatStream(self._known, self._repository, conversations, self._shared, self._time_ms)
         few = list(islice(stream.rows(), self.held + 1))
         if len(few) <= self.held:
             yield from resolve.messages([stream.reading(row) for row in few])

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush, merge
 from itertools import chain, groupby, pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from keepstone.history.catalogue import MESSAGES, Catalogue, CatalogueEntry, read_whole
 from keepstone.history.recipe import ChunkReader
@@ -43,12 +43,35 @@ class Row(NamedTuple):
     history: History
 
 
+Rows: TypeAlias = dict[bytes, list[tuple[bytes, int, History]]]
+"""The rows of a block, with delivery state and history, by their conversations."""
+
+
+class Held:
+    """Blocks that small chats share, kept for the next chat: whoever goes through all chats needs them for each."""
+
+    def __init__(self, most_rows: int = 100_000) -> None:
+        self._blocks: dict[bytes, Rows] = {}
+        self._left = most_rows
+
+    def get(self, recipe: bytes) -> Rows | None:
+        return self._blocks.get(recipe)
+
+    def add(self, recipe: bytes, rows: Rows) -> None:
+        """Keep a block, while there is room: who comes around again and again is not helped by keeping the newest."""
+        count = sum(map(len, rows.values()))
+        if count <= self._left:
+            self._left -= count
+            self._blocks[recipe] = rows
+
+
 class ChatStream:
     """The messages of a chat whose readings have identities.
 
     Args:
         known: the catalogues.
         conversations: what each of the chat's names in the archive is.
+        held: where blocks are found again.
         time_ms: only what was there at a time, if not None.
     """
 
@@ -57,9 +80,11 @@ class ChatStream:
         known: Sequence[Catalogue],
         reader: ChunkReader,
         conversations: Mapping[bytes, Conversation],
+        held: Held,
         time_ms: int | None = None,
     ) -> None:
         self._known, self._reader, self._conversations, self._time_ms = known, reader, conversations, time_ms
+        self._held = held
         self._scans = [one.scans for one in known]
 
     def rows(self) -> Iterator[Row]:
@@ -117,18 +142,28 @@ class ChatStream:
             if not (entry.prefix.startswith(digits) or digits.startswith(entry.prefix)):
                 continue
             # Blocks of one minute are named by identities too: they are in the order of time together only.
+            shared = len(entry.prefix) < len(digits)
             ordered = sorted(entry.blocks, key=lambda one: one.prefix)
             for _, group in groupby(ordered, key=lambda one: one.prefix[:_TO_MINUTE]):
-                found = (row for block in group for row in self._of_block(block.recipe, name))
+                found = (row for block in group for row in self._of_block(block.recipe, name, shared))
                 yield from sorted(found)
 
-    def _of_block(self, recipe: bytes, name: bytes) -> Iterator[Row]:
+    def _of_block(self, recipe: bytes, name: bytes, shared: bool) -> Iterator[Row]:
+        found = self._held.get(recipe)
+        if found is None:
+            found = self._decoded(recipe)
+            if shared:
+                self._held.add(recipe, found)
+        for row, delivery, history in found.get(name, ()):
+            head = blocks.read_head(row, NAME)
+            yield Row(head.time_ms, head.order, head.identity, name, row, delivery, history)
+
+    def _decoded(self, recipe: bytes) -> Rows:
+        found: Rows = {}
         state = blocks.decode(read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK), NAME)
         for key, (delivery, history) in state.items():
-            if key.startswith(name):
-                head = blocks.read_head(key[blocks.NAME_LENGTH :], NAME)
-                row = key[blocks.NAME_LENGTH :]
-                yield Row(head.time_ms, head.order, head.identity, name, row, delivery, history)
+            found.setdefault(key[: blocks.NAME_LENGTH], []).append((key[blocks.NAME_LENGTH :], delivery, history))
+        return found
 
     def _joined(self, old: OldEntries, name: bytes) -> Iterator[Row]:
         """Yield the join of what the catalogues have, minute by minute: a row is of one minute everywhere."""

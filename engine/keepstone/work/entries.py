@@ -44,10 +44,6 @@ KINDS = {
 }
 
 
-FIRST = 64
-"""Bytes that tell whether to look for messages."""
-
-
 class EntryReader:
     """Makes entries of what stands in folders."""
 
@@ -238,7 +234,7 @@ class EntryReader:
         if size < readers.SMALLEST or not self._options.messages:
             return
         name = path[path.rindex(b"/") + 1 :]
-        if not readers.may_be_named(name) or not readers.may_hold_messages(name, head[:FIRST]):
+        if not readers.may_be_named(name) or not readers.may_hold_messages(name, head):
             return
         if not sqlite.is_sqlite(head) or sqlite.has_table(path, readers.TABLES):
             self._tally.candidates[path] = None

@@ -149,7 +149,7 @@ class _Gather:
 
     def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:
         for name in archive.names()[:MOST_MEMBERS]:
-            if may_be_named(os.fsencode(name.rpartition("/")[2])) and archive.size(name) >= SMALLEST:
+            if _may_hold_messages(archive, name):
                 reader = self._recognise(name, archive, path)
                 if reader is not None:
                     yield _Found(path, name, name, archive, reader)
@@ -205,6 +205,18 @@ class _Gather:
 
     def _tell(self, text: str, path: bytes) -> None:
         self.listener(events.Notice(text, path))
+
+
+def _may_hold_messages(archive: ZipFolder, name: str) -> bool:
+    """Return whether a file of an archive is worth the time of a process apart; one that is damaged is not."""
+    base = os.fsencode(name.rpartition("/")[2])
+    if not may_be_named(base) or archive.size(name) < SMALLEST:
+        return False
+    try:
+        with archive.open(name) as file:
+            return may_hold_messages(base, file.read(HEAD))
+    except UnreadableSource:
+        return False
 
 
 class _Hashing:

@@ -21,6 +21,7 @@ from keepstone.history import tree
 from keepstone.history.catalogue import newest_catalogues
 from keepstone.history.container_keys import container_keys
 from keepstone.history.content import ContentWriter
+from keepstone.history.recipe import ChunkReader
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import printable
 from keepstone.messages.model import Attachment, Item, Message
@@ -64,22 +65,25 @@ def gather(
     time_ns: int,
     listener: events.Listener,
     candidates: Iterable[bytes],
+    reader: ChunkReader,
 ) -> Gathered:
     """Take the messages of files that are new since the parent snapshot into the archive.
 
     Args:
         root: the new snapshot's root tree; it can be read, as everything was flushed.
         candidates: the paths of new and changed files that may hold messages: see `readers.may_hold_messages`.
+        reader: reads what the repository has, from nearer than the store where it can.
     """
-    run = _Gather(repository, writer, content, host, time_ns // 1_000_000, listener)
+    run = _Gather(repository, writer, content, host, time_ns // 1_000_000, listener, reader)
     return run.run(root, parent, candidates)
 
 
 class _Gather:
     def __init__(
         self, repository: Repository, writer: Writer, content: ContentWriter, host: str, time_ms: int,
-        listener: events.Listener,
+        listener: events.Listener, reader: ChunkReader,
     ) -> None:  # fmt: skip
+        self.reader = reader
         self.repository, self.writer, self.content, self.host = repository, writer, content, host
         self.time_ms, self.listener = time_ms, listener
         self.keys = container_keys(repository.log)
@@ -96,7 +100,7 @@ class _Gather:
         try:
             for path in candidates:
                 for found in self._sources(root, path):
-                    run = run or ingest(self.repository, self.writer, self.content, self._content_of)
+                    run = run or ingest(self.repository, self.writer, self.content, self._content_of, self.reader)
                     self._take(run, found)
             if run is None:
                 self.gathered.catalogue = self._unchanged(parent)
@@ -113,7 +117,7 @@ class _Gather:
         """Return the catalogue that this snapshot has without anything new."""
         if parent is not None and parent.body.catalogue:
             return parent.body.catalogue
-        known = newest_catalogues(self.repository.log, self.repository.keys, self.repository)
+        known = newest_catalogues(self.repository.log, self.repository.keys, self.reader)
         return known[0].recipe if len(known) == 1 else b""
 
     def _sources(self, root: bytes, path: bytes) -> Iterator[_Found]:
@@ -141,10 +145,10 @@ class _Gather:
     def _folder(self, root: bytes, above: tuple[bytes, ...]) -> SnapshotFolder:
         """Return a folder of the new snapshot; that of the file before is often the same."""
         if self.folder is None or self.folder[0] != above:
-            holder = tree.find(root, above, self.repository, "This snapshot")
+            holder = tree.find(root, above, self.reader, "This snapshot")
             scratch = str(self.repository.state.scratch_folder())
             recipe = root if holder is None else holder.content
-            self.folder = above, SnapshotFolder(self.repository, recipe, "This snapshot", self.keys, scratch)
+            self.folder = above, SnapshotFolder(self.reader, recipe, "This snapshot", self.keys, scratch)
         return self.folder[1]
 
     def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:

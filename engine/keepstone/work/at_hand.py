@@ -1,7 +1,8 @@
 """What this run has read and stored, at hand to be read again in it: messages are read from what was stored.
 
-The chunks of files that may hold messages are copied, as they are stored, to a file that has lost its name, under a key
-that this process alone has and that is gone with it. A chunk that is not there (there is room for so much, and no more)
+The chunks of what is not on the disk as it is stored, the content of encrypted files and images of live databases, are
+copied while they are stored, if they may hold messages: to a file that has lost its name, under a key that this process
+alone has and that is gone with it. A chunk that is not there (there is room for so much, and no more)
 comes from what this computer has kept of earlier runs, and from the store in the end. It is a cache: whatever of it
 is lost, the same bytes are read, only slower.
 """

@@ -212,31 +212,26 @@ class EntryReader:
         with files.open_file(path) as reader:
             head = reader.head()
             noted = self._note_messages(path, head, reader.size)
-            wanted = noted and not head.startswith(_ARCHIVES)
             if reader.size >= SMALLEST_CONTAINER:
-                with self._at_hand.taking(wanted):
+                with self._at_hand.taking(noted and not head.startswith(_ARCHIVES)):
                     unwrapped = self._containers.read(reader, lambda: self._ancestor(model))
                 if unwrapped is not None and not reader.changed(status):
                     return unwrapped, reader.size, False
-            # What stays encrypted is not read again.
-            with self._at_hand.taking(wanted and self._readers.shows_messages(os.path.basename(path), head)):
-                if model is None and 0 < len(head) == reader.size <= ONE_CHUNK:
-                    self._tally.read(reader.size)
-                    content, size = self._content.write_one(head), reader.size
-                else:
-                    content, size = self._write(reader, model)
+            if model is None and 0 < len(head) == reader.size <= ONE_CHUNK:
+                self._tally.read(reader.size)
+                return self._content.write_one(head), reader.size, reader.changed(status)
+            reader.seek(0)
+            extents, ancestor = reader.extents(), self._ancestor(model)
+            if len(extents) == 1 and extents[0] == (0, reader.size):
+                # A length of 0 may be a lie (files under /proc), so such a file is read to its end.
+                content, size = self._content.write(
+                    reader, size=reader.size or None, progress=self._tally.read, ancestor=ancestor
+                )
+            else:
+                content, size = self._content.write(
+                    reader, extents, reader.seek, reader.size, progress=self._tally.read, ancestor=ancestor
+                )
             return content, size, reader.changed(status)
-
-    def _write(self, reader: files.FileReader, model: Entry | None) -> tuple[bytes, int]:
-        """Store a file as it is, without its holes."""
-        reader.seek(0)
-        extents, ancestor = reader.extents(), self._ancestor(model)
-        if len(extents) == 1 and extents[0] == (0, reader.size):
-            # A length of 0 may be a lie (files under /proc), so such a file is read to its end.
-            return self._content.write(reader, size=reader.size or None, progress=self._tally.read, ancestor=ancestor)
-        return self._content.write(
-            reader, extents, reader.seek, reader.size, progress=self._tally.read, ancestor=ancestor
-        )
 
     def _note_messages(self, path: bytes, head: bytes, size: int) -> bool:
         """Note a file that may hold messages, to be looked into when it is stored; return whether it may."""

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from keepstone import events
@@ -32,6 +33,7 @@ from keepstone.sources.folders import ZipFolder
 from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages
 from keepstone.sources.reading import HEAD, Folder, Options, Reader, UnreadableSource
 from keepstone.work.archive import Ingest, Origin
+from keepstone.work.original import Original
 from keepstone.work.snapshot_folder import SnapshotFolder
 from keepstone.work.take_messages import ingest
 from keepstone.work.tally import Gathered
@@ -148,8 +150,14 @@ class _Gather:
             holder = tree.find(root, above, self.reader, "This snapshot")
             scratch = str(self.repository.state.scratch_folder())
             recipe = root if holder is None else holder.content
-            self.folder = above, SnapshotFolder(self.reader, recipe, "This snapshot", self.keys, scratch)
+            near = partial(self._near, b"".join(b"/" + part for part in above))
+            self.folder = above, SnapshotFolder(self.reader, recipe, "This snapshot", self.keys, scratch, near)
         return self.folder[1]
+
+    def _near(self, above: bytes, name: str, recipe: bytes) -> ChunkReader:
+        """Return what reads a file of a folder: from where it was read before, if it is still there."""
+        path = above + b"/" + os.fsencode(name)
+        return Original(path, recipe, self.repository.keys.chunk_id, self.reader, "This snapshot")
 
     def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:
         for name in archive.names()[:MOST_MEMBERS]:

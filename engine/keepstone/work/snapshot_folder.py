@@ -42,10 +42,14 @@ class SnapshotFolder:
         recipe: the folder's tree.
         name: what errors call the snapshot.
         scratch: a folder of this computer for private copies.
+        near: given a file's name and recipe, returns what reads its chunks; by default `reader`.
     """
 
-    def __init__(self, reader: ChunkReader, recipe: bytes, name: str, keys: Keys, scratch: str = "") -> None:
+    def __init__(self, reader: ChunkReader, recipe: bytes, name: str, keys: Keys, scratch: str = "",
+        near: Callable[[str, bytes], ChunkReader] | None = None,
+    ) -> None:  # fmt: skip
         self._reader, self._keys, self._name, self._recipe = reader, keys, name, recipe
+        self._near = near
         self._files: dict[str, _File | None] = {}
         self._listed: list[str] | None = None
         self._opener: tuple[_File, Callable[[], BinaryIO]] | None = None
@@ -93,7 +97,8 @@ class SnapshotFolder:
         file = self._found(name)
         if self._opener is None or self._opener[0] != file:
             # Whoever opens a large file again, for each photo in it, opens it very often.
-            found = opener(file.recipe, file.size, self._reader, self._name, self._keys)
+            reader = self._reader if self._near is None else self._near(name, file.recipe)
+            found = opener(file.recipe, file.size, reader, self._name, self._keys)
             self._opener = file, found
         return self._opener[1]()
 

@@ -1,8 +1,9 @@
 """Messages at backup time: find what is new and holds messages, and take it into the archive.
 
-It works on the tree that was just stored: what it reads is what a restore would give, encrypted chats are plain there, and
-a file that changes meanwhile does no harm. The chunks themselves are read from as near as they are. Files are recognised by their content; those
-whose names say that they are something else are not looked into. They are recognised and read in a process apart.
+It works on the tree that was just stored: what it reads is what a restore would give, encrypted chats are plain there,
+and a file that changes meanwhile does no harm. The chunks themselves are read from as near as they are. Files are
+recognised by their content; those whose names say that they are something else are not looked into. They are recognised
+and read in a process apart.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class CountingStore(MemoryStore):
 class Nights:
     """A repository that is given a phone night by night."""
 
-    def __init__(self, base: Path, phone: Phone, only: str, block: int, depth: int) -> None:
-        self.base, self.block, self.depth = base, block, depth
+    def __init__(self, base: Path, phone: Phone, only: str, block: int, depth: int, messages: bool) -> None:
+        self.base, self.block, self.depth, self.messages = base, block, depth, messages
         self.sources = [os.fsencode(phone.folder / path) for path in ONLY[only].paths]
         self.store = CountingStore()
         self.credential = keepstone.parse_digits(DIGITS)
@@ -69,7 +69,7 @@ class Nights:
         before, reads, read = set(self.store.objects), self.store.reads, self.store.read_bytes
         start = time.monotonic()
         with self._chosen(), self.open() as client, _telling_trees() as trees:
-            result = client.backup(keepstone.BackupOptions(sources=self.sources))
+            result = client.backup(keepstone.BackupOptions(sources=self.sources, messages=self.messages))
         self.walls.append(time.monotonic() - start)
         assert result.snapshot is not None
         self.snapshots.append(result.snapshot.hex())
@@ -164,6 +164,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--blocks", default=str(content.DATABASE_BLOCK), help="of databases (%(default)s)")
     parser.add_argument("--depths", default=str(layout.WRITTEN_DEPTH), help="of deltas on deltas (%(default)s)")
     parser.add_argument("--restores", type=int, default=0, help="of the first and the last night (%(default)s)")
+    parser.add_argument("--no-messages", action="store_true", help="leave the message archive out")
     parser.add_argument("--folder", type=Path, help="where to work (a new folder below it; default: /dev/shm)")
     return parser.parse_args()
 
@@ -180,7 +181,10 @@ def main() -> None:
         )
         phone.live()
         pairs = product(map(int, chosen.blocks.split(",")), map(int, chosen.depths.split(",")))
-        tried = [Nights(base / f"{block}-{depth}", phone, chosen.only, block, depth) for block, depth in pairs]
+        tried = [
+            Nights(base / f"{block}-{depth}", phone, chosen.only, block, depth, not chosen.no_messages)
+            for block, depth in pairs
+        ]
         for day in range(chosen.days + 1):
             if day:
                 phone.live()

@@ -18,6 +18,8 @@ from keepstone.history.content import ContentWriter
 from keepstone.ids import Buffer, ChunkId
 from keepstone.messages.identity import identity
 from keepstone.messages.model import Conversation, Message
+from keepstone.sources.apart import Apart
+from keepstone.sources.reading import Folder, Reader
 from keepstone.views import plain
 from keepstone.views.chat import Chat
 from support import Place, noise, words
@@ -57,6 +59,35 @@ def test_messages_are_found_by_content_wherever_they_lie(place: Place, tmp_path:
     result = place.backup([source])
     assert (result.gathered.sources, result.gathered.messages) == (2, 50)
     assert counts(place) == {"Ana": 30, "Bo": 20}
+
+
+def test_a_process_apart_is_asked_of_those_files_only_that_may_be_chats(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    recognise = Apart.recognise
+
+    def noting(self: Apart, name: str, folder: Folder) -> Reader | None:
+        asked.append(name.rpartition("/")[2])
+        return recognise(self, name, folder)
+
+    monkeypatch.setattr(Apart, "recognise", noting)
+    source = tmp_path / "source"
+    texts = ("[1, 2, 3]\n", "2026-01-01 log line\n", '{"a": 1}\n', "12,5;x\n", "<a><b>1</b></a>\n")
+    plain_files = {f"{n}.{ending}": text.encode() * 20 for n, text in enumerate(texts) for ending in ("txt", "json")}
+    chat = b"12/31/21, 11:40 PM - Ann: hello\n12/31/21, 11:41 PM - Bob: there\n"
+    for name, content in plain_files.items():
+        (source / name).write_bytes(content)
+    (source / "Ann.txt").write_bytes(chat)
+    damaged = bytearray(
+        writers.zip_of({**plain_files, "Bob.txt": chat.replace(b"hello", noise(1, 900).hex().encode())})
+    )
+    damaged[damaged.index(b"Bob.txt") + 60] ^= 0xFF
+    (source / "damaged.zip").write_bytes(damaged)
+    (source / "packed.zip").write_bytes(writers.zip_of({**plain_files, "Eve.txt": chat}))
+    result = place.backup([source])
+    assert sorted(asked) == ["Ann.txt", "Eve.txt"]
+    assert (result.gathered.sources, result.gathered.messages) == (2, 4)
 
 
 def test_an_unchanged_run_reads_nothing_and_keeps_the_archive(place: Place, tmp_path: Path) -> None:

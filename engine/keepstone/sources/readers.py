@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Final, cast
 
 from keepstone.sources.reading import HEAD, Folder, Reader
-from keepstone.sources.sqlite import MAGIC
+from keepstone.sources.signs import shows_messages
 
 MODULES: Final = (
     "sms_backup_restore", "sms_import_export", "android_telephony", "whatsapp_android", "whatsapp_ios", "imessage",
@@ -25,17 +25,8 @@ _NAMES = re.compile(
     rb"[^.]*|.*\.(db|sqlite|sqlite3|storedata|xml|json|ndjson|jsonl|txt|csv|zip|crypt\d+|gz|backup)", re.I | re.S
 )
 """Names of files that may hold messages. Copies of a phone have names without an ending."""
-_BEGINS = re.compile(
-    rb"(?:\xef\xbb\xbf|\xe2\x80\x8e|\xe2\x80\x8f|\s)*[\[{<\d]|\xff\xfe|\xfe\xff|SQLite format 3\0|PK\x03\x04"
-)
-"""How one begins, after a mark of its encoding: a bracket, a tag, a date; a database; an archive."""
 _ANY = re.compile(rb"main|.*\.(crypt\d+|gz|backup)", re.I | re.S)
 """Names of files that are packed or encrypted, and so begin as they like."""
-
-
-_NO_TEXT = (b"\xff\xfe", b"\xfe\xff", MAGIC, b"PK\x03\x04")
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
-"""What no text has: most of what only begins like one is told by it."""
 
 TABLES = frozenset(
     (
@@ -51,12 +42,12 @@ def may_be_named(name: bytes) -> bool:
 
 
 def may_hold_messages(name: bytes, head: bytes) -> bool:
-    """Return whether a file of this name that begins like this may hold messages."""
-    if _ANY.fullmatch(name):
-        return True
-    if not _BEGINS.match(head):
-        return False
-    return head.startswith(_NO_TEXT) or not _CONTROLS.search(head)
+    """Return whether a file of this name that begins like this may hold messages.
+
+    Args:
+        head: its first `HEAD` bytes, or all of a shorter one.
+    """
+    return shows_messages(name, head) or _ANY.fullmatch(name) is not None
 
 
 @cache

@@ -31,6 +31,7 @@ from keepstone.repo.writer import Writer, writing
 from keepstone.sources import files, sqlite
 from keepstone.version import VERSION
 from keepstone.work.ahead import ScanAhead
+from keepstone.work.at_hand import AtHand
 from keepstone.work.entries import EntryReader
 from keepstone.work.folders import Finished, FolderWalk, OldEntry
 from keepstone.work.options import BackupOptions
@@ -106,14 +107,18 @@ class _Backup:
     def run(self) -> BackupResult:
         roots = _roots(self.options.sources) if self.options.stream is None else {}
         repository, options, tally = self.repository, self.options, self.tally
-        with writing(repository, options.level, dry_run=options.dry_run) as self.writer:
+        with (
+            AtHand(repository) as at_hand,
+            writing(repository, options.level, dry_run=options.dry_run) as self.writer,
+        ):
             if repository.missing_packs and self.parent is not None:
                 tally.notice("Some stored packs are missing, so everything is read again to store what they held.")
                 self.parent = None
             parent = self.parent
             secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
-            self.content = ContentWriter(self.writer.add, self.writer.add_tree, secrets)
-            self.entries = EntryReader(repository, self.content, options, tally, parent)
+            add, add_tree = at_hand.adding(self.writer.add), at_hand.adding(self.writer.add_tree)
+            self.content = ContentWriter(add, add_tree, secrets)
+            self.entries = EntryReader(repository, self.content, options, tally, parent, at_hand)
             self.folders = FolderWalk(
                 repository, self.writer, self.content, self.entries, options, tally, parent, self.ahead
             )
@@ -123,10 +128,10 @@ class _Backup:
                 root = self._store_roots(roots)
             self.folders.close()
             self.writer.flush()
-            self._gather(root)
+            self._gather(root, at_hand)
             return self._publish(root)
 
-    def _gather(self, root: Finished) -> None:
+    def _gather(self, root: Finished, at_hand: AtHand) -> None:
         """Take what is new of messages into their archive."""
         unchanged = self.parent is not None and self.parent.body.root == root.content
         if unchanged or not self.options.messages or self.options.dry_run or self.options.stream is not None:
@@ -137,7 +142,7 @@ class _Backup:
         self.repository.spare_memory()
         self.gathered = gather(
             self.repository, self.writer, self.content, root.content, self.parent, self.host, self.time_ns,
-            self.tally.tell, self.tally.candidates,
+            self.tally.tell, self.tally.candidates, at_hand,
         )  # fmt: skip
         self.writer.flush()
 

@@ -25,11 +25,14 @@ from keepstone.work.tally import Tally
 
 if TYPE_CHECKING:
     from keepstone.history.ancestor import Ancestor
+    from keepstone.work.at_hand import AtHand
     from keepstone.work.contained import ContainerReader
 
 LINKS_REMEMBERED = 200_000
 SMALLEST_CONTAINER = 512
 RACY_NS = 50_000_000
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b")
+"""Of these a reader of messages takes a few files, or none."""
 
 Databases = dict[bytes, tuple[bytes, int]]
 """Recipe and size of the images of the live databases of a folder, by name."""
@@ -44,10 +47,6 @@ KINDS = {
 }
 
 
-FIRST = 64
-"""Bytes that tell whether to look for messages."""
-
-
 class EntryReader:
     """Makes entries of what stands in folders."""
 
@@ -58,9 +57,10 @@ class EntryReader:
         options: BackupOptions,
         tally: Tally,
         parent: Snapshot | None,
+        at_hand: AtHand,
     ) -> None:
         self._repository, self._content, self._options, self._tally = repository, content, options, tally
-        self._parent = parent
+        self._parent, self._at_hand = parent, at_hand
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
         self._links: dict[tuple[int, int], tuple[bytes, int, int]] = {}
 
@@ -120,7 +120,7 @@ class EntryReader:
             return None
         from keepstone.history.ancestor import Ancestor
 
-        return Ancestor.of_recipe(old.content, self._repository, self._parent.name)
+        return Ancestor.of_recipe(old.content, self._at_hand, self._parent.name)
 
     def live_databases(self, folder: bytes, names: Sequence[bytes], old: Callable[[bytes], Entry | None]) -> Databases:
         """Store an image of every live database of a folder.
@@ -211,9 +211,10 @@ class EntryReader:
         """Store a file's content; return its recipe, its length, and whether the file changed meanwhile."""
         with files.open_file(path) as reader:
             head = reader.head()
-            self._note_messages(path, head, reader.size)
+            noted = self._note_messages(path, head, reader.size)
             if reader.size >= SMALLEST_CONTAINER:
-                unwrapped = self._containers.read(reader, lambda: self._ancestor(model))
+                with self._at_hand.taking(noted and not head.startswith(_ARCHIVES)):
+                    unwrapped = self._containers.read(reader, lambda: self._ancestor(model))
                 if unwrapped is not None and not reader.changed(status):
                     return unwrapped, reader.size, False
             if model is None and 0 < len(head) == reader.size <= ONE_CHUNK:
@@ -232,16 +233,18 @@ class EntryReader:
                 )
             return content, size, reader.changed(status)
 
-    def _note_messages(self, path: bytes, head: bytes, size: int) -> None:
-        """Note a file that may hold messages, to be looked into when it is stored."""
+    def _note_messages(self, path: bytes, head: bytes, size: int) -> bool:
+        """Note a file that may hold messages, to be looked into when it is stored; return whether it may."""
         readers = self._readers
         if size < readers.SMALLEST or not self._options.messages:
-            return
+            return False
         name = path[path.rindex(b"/") + 1 :]
-        if not readers.may_be_named(name) or not readers.may_hold_messages(name, head[:FIRST]):
-            return
-        if not sqlite.is_sqlite(head) or sqlite.has_table(path, readers.TABLES):
-            self._note(path)
+        if not readers.may_be_named(name) or not readers.may_hold_messages(name, head):
+            return False
+        if sqlite.is_sqlite(head) and not sqlite.has_table(path, readers.TABLES):
+            return False
+        self._note(path)
+        return True
 
     def _note(self, path: bytes) -> None:
         # What reads messages is loaded here, where others work meanwhile, and not at the end, where all would wait.
@@ -252,7 +255,9 @@ class EntryReader:
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
         try:
-            with sqlite.open_image(path, os.fsencode(self._repository.state.scratch_folder())) as image:
+            noted = self._options.messages and sqlite.has_table(path, self._readers.TABLES)
+            scratch = os.fsencode(self._repository.state.scratch_folder())
+            with sqlite.open_image(path, scratch) as image, self._at_hand.taking(noted):
                 content, size = self._content.write(image, progress=self._tally.read, ancestor=self._ancestor(old))
         except SourceError as error:
             self._tally.notice(
@@ -261,7 +266,7 @@ class EntryReader:
             self._tally.inexact.append(path)
             return None
         self._tally.databases.append(path)
-        if sqlite.has_table(path, self._readers.TABLES):
+        if noted:
             self._note(path)
         return content, size
 

@@ -1,8 +1,9 @@
 """Messages at backup time: find what is new and holds messages, and take it into the archive.
 
-It works on the tree that was just stored and not on the disk: what it reads is what a restore would give, encrypted
-chats are plain there, and a file that changes meanwhile does no harm. Files are recognised by their content; those
-whose names say that they are something else are not looked into. They are recognised and read in a process apart.
+It works on the tree that was just stored: what it reads is what a restore would give, encrypted chats are plain there,
+and a file that changes meanwhile does no harm. The chunks themselves are read from as near as they are. Files are
+recognised by their content; those whose names say that they are something else are not looked into. They are recognised
+and read in a process apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from keepstone import events
@@ -21,6 +23,7 @@ from keepstone.history import tree
 from keepstone.history.catalogue import newest_catalogues
 from keepstone.history.container_keys import container_keys
 from keepstone.history.content import ContentWriter
+from keepstone.history.recipe import ChunkReader
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import printable
 from keepstone.messages.model import Attachment, Item, Message
@@ -31,6 +34,7 @@ from keepstone.sources.folders import ZipFolder
 from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages
 from keepstone.sources.reading import HEAD, Folder, Options, Reader, UnreadableSource
 from keepstone.work.archive import Ingest, Origin
+from keepstone.work.original import Original
 from keepstone.work.snapshot_folder import SnapshotFolder
 from keepstone.work.take_messages import ingest
 from keepstone.work.tally import Gathered
@@ -64,22 +68,25 @@ def gather(
     time_ns: int,
     listener: events.Listener,
     candidates: Iterable[bytes],
+    reader: ChunkReader,
 ) -> Gathered:
     """Take the messages of files that are new since the parent snapshot into the archive.
 
     Args:
         root: the new snapshot's root tree; it can be read, as everything was flushed.
         candidates: the paths of new and changed files that may hold messages: see `readers.may_hold_messages`.
+        reader: reads what the repository has, from nearer than the store where it can.
     """
-    run = _Gather(repository, writer, content, host, time_ns // 1_000_000, listener)
+    run = _Gather(repository, writer, content, host, time_ns // 1_000_000, listener, reader)
     return run.run(root, parent, candidates)
 
 
 class _Gather:
     def __init__(
         self, repository: Repository, writer: Writer, content: ContentWriter, host: str, time_ms: int,
-        listener: events.Listener,
+        listener: events.Listener, reader: ChunkReader,
     ) -> None:  # fmt: skip
+        self.reader = reader
         self.repository, self.writer, self.content, self.host = repository, writer, content, host
         self.time_ms, self.listener = time_ms, listener
         self.keys = container_keys(repository.log)
@@ -96,7 +103,7 @@ class _Gather:
         try:
             for path in candidates:
                 for found in self._sources(root, path):
-                    run = run or ingest(self.repository, self.writer, self.content, self._content_of)
+                    run = run or ingest(self.repository, self.writer, self.content, self._content_of, self.reader)
                     self._take(run, found)
             if run is None:
                 self.gathered.catalogue = self._unchanged(parent)
@@ -113,7 +120,7 @@ class _Gather:
         """Return the catalogue that this snapshot has without anything new."""
         if parent is not None and parent.body.catalogue:
             return parent.body.catalogue
-        known = newest_catalogues(self.repository.log, self.repository.keys, self.repository)
+        known = newest_catalogues(self.repository.log, self.repository.keys, self.reader)
         return known[0].recipe if len(known) == 1 else b""
 
     def _sources(self, root: bytes, path: bytes) -> Iterator[_Found]:
@@ -141,15 +148,21 @@ class _Gather:
     def _folder(self, root: bytes, above: tuple[bytes, ...]) -> SnapshotFolder:
         """Return a folder of the new snapshot; that of the file before is often the same."""
         if self.folder is None or self.folder[0] != above:
-            holder = tree.find(root, above, self.repository, "This snapshot")
+            holder = tree.find(root, above, self.reader, "This snapshot")
             scratch = str(self.repository.state.scratch_folder())
             recipe = root if holder is None else holder.content
-            self.folder = above, SnapshotFolder(self.repository, recipe, "This snapshot", self.keys, scratch)
+            near = partial(self._near, b"".join(b"/" + part for part in above))
+            self.folder = above, SnapshotFolder(self.reader, recipe, "This snapshot", self.keys, scratch, near)
         return self.folder[1]
+
+    def _near(self, above: bytes, name: str, recipe: bytes) -> ChunkReader:
+        """Return what reads a file of a folder: from where it was read before, if it is still there."""
+        path = above + b"/" + os.fsencode(name)
+        return Original(path, recipe, self.repository.keys.chunk_id, self.reader, "This snapshot")
 
     def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:
         for name in archive.names()[:MOST_MEMBERS]:
-            if may_be_named(os.fsencode(name.rpartition("/")[2])) and archive.size(name) >= SMALLEST:
+            if _may_hold_messages(archive, name):
                 reader = self._recognise(name, archive, path)
                 if reader is not None:
                     yield _Found(path, name, name, archive, reader)
@@ -205,6 +218,18 @@ class _Gather:
 
     def _tell(self, text: str, path: bytes) -> None:
         self.listener(events.Notice(text, path))
+
+
+def _may_hold_messages(archive: ZipFolder, name: str) -> bool:
+    """Return whether a file of an archive is worth the time of a process apart; one that is damaged is not."""
+    base = os.fsencode(name.rpartition("/")[2])
+    if not may_be_named(base) or archive.size(name) < SMALLEST:
+        return False
+    try:
+        with archive.open(name) as file:
+            return may_hold_messages(base, file.read(HEAD))
+    except UnreadableSource:
+        return False
 
 
 class _Hashing:

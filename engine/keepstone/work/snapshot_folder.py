@@ -18,7 +18,7 @@ from keepstone.containers import Keys
 from keepstone.errors import PathNotFound
 from keepstone.history import tree
 from keepstone.history.opened import opener, plaintext
-from keepstone.repo.repository import Repository
+from keepstone.history.recipe import ChunkReader
 from keepstone.sources.folders import MAX_NAMES
 
 _PACKED = re.compile(r"(.+)\.(?:crypt\d+|gz|backup)", re.IGNORECASE | re.DOTALL)
@@ -42,10 +42,14 @@ class SnapshotFolder:
         recipe: the folder's tree.
         name: what errors call the snapshot.
         scratch: a folder of this computer for private copies.
+        near: given a file's name and recipe, returns what reads its chunks; by default `reader`.
     """
 
-    def __init__(self, repository: Repository, recipe: bytes, name: str, keys: Keys, scratch: str = "") -> None:
-        self._repository, self._keys, self._name, self._recipe = repository, keys, name, recipe
+    def __init__(self, reader: ChunkReader, recipe: bytes, name: str, keys: Keys, scratch: str = "",
+        near: Callable[[str, bytes], ChunkReader] | None = None,
+    ) -> None:  # fmt: skip
+        self._reader, self._keys, self._name, self._recipe = reader, keys, name, recipe
+        self._near = near
         self._files: dict[str, _File | None] = {}
         self._listed: list[str] | None = None
         self._opener: tuple[_File, Callable[[], BinaryIO]] | None = None
@@ -63,7 +67,7 @@ class SnapshotFolder:
         while level and len(found) < MAX_NAMES:
             below: list[tuple[str, bytes]] = []
             for prefix, content in level:
-                for entry in tree.read_tree(content, self._repository, self._name):
+                for entry in tree.read_tree(content, self._reader, self._name):
                     path = prefix + os.fsdecode(entry.name)
                     if entry.kind == tree.FOLDER:
                         below.append((path + "/", entry.content))
@@ -80,7 +84,7 @@ class SnapshotFolder:
         if plain == name or self._stored(plain) is not None:
             return name
         file = self._stored(name)
-        inside = None if file is None else plaintext(file.recipe, self._repository, self._name)
+        inside = None if file is None else plaintext(file.recipe, self._reader, self._name)
         if inside is None:
             return name
         self._files[plain] = _File(*inside)
@@ -93,7 +97,8 @@ class SnapshotFolder:
         file = self._found(name)
         if self._opener is None or self._opener[0] != file:
             # Whoever opens a large file again, for each photo in it, opens it very often.
-            found = opener(file.recipe, file.size, self._repository, self._name, self._keys)
+            reader = self._reader if self._near is None else self._near(name, file.recipe)
+            found = opener(file.recipe, file.size, reader, self._name, self._keys)
             self._opener = file, found
         return self._opener[1]()
 
@@ -117,7 +122,7 @@ class SnapshotFolder:
             parts = [os.fsencode(part) for part in name.split("/")]
             if self._listed is not None or not all(map(tree.valid_name, parts)):
                 return None
-            entry = tree.find(self._recipe, parts, self._repository, self._name)
+            entry = tree.find(self._recipe, parts, self._reader, self._name)
         except (PathNotFound, UnicodeEncodeError):
             return None
         return _File(entry.content, entry.size) if entry is not None and entry.kind == tree.FILE else None

@@ -12,6 +12,7 @@ from keepstone.chunking import secrets_for
 from keepstone.hashing import snapshot_id
 from keepstone.history.catalogue import newest_catalogues
 from keepstone.history.content import ContentWriter
+from keepstone.history.recipe import ChunkReader
 from keepstone.history.snapshot import Counts, SnapshotBody
 from keepstone.ids import SnapshotId
 from keepstone.messages.model import Item
@@ -21,6 +22,7 @@ from keepstone.repo.repository import Repository
 from keepstone.repo.writer import Writer, writing
 from keepstone.version import VERSION
 from keepstone.work.archive import FindContent, Ingest, Origin, Taken, Work
+from keepstone.work.at_hand import AtHand
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,16 @@ class TakenMessages:
 
 
 def ingest(
-    repository: Repository, writer: Writer, content: ContentWriter, find_content: FindContent = lambda sha256: None
+    repository: Repository, writer: Writer, content: ContentWriter, find_content: FindContent, reader: ChunkReader
 ) -> Ingest:
-    """Return a run of the archive on top of what every writer of a repository knows. Use it as a context manager."""
-    known = newest_catalogues(repository.log, repository.keys, repository)
+    """Return a run of the archive on top of what every writer of a repository knows. Use it as a context manager.
+
+    Args:
+        reader: reads what the repository has, from nearer than the store where it can.
+    """
+    known = newest_catalogues(repository.log, repository.keys, reader)
     scratch = os.fspath(repository.state.scratch_folder())
-    return Ingest(known, repository, writer.add, content, scratch, find_content)
+    return Ingest(known, reader, writer.add, content, scratch, find_content)
 
 
 def take_messages(repository: Repository, showings: Sequence[Showing], *, level: int, host: str = "") -> TakenMessages:
@@ -57,7 +63,7 @@ def take_messages(repository: Repository, showings: Sequence[Showing], *, level:
     with writing(repository, level) as writer:
         secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
         content = ContentWriter(writer.add, writer.add_tree, secrets)
-        with ingest(repository, writer, content) as run:
+        with AtHand(repository) as near, ingest(repository, writer, content, lambda sha256: None, near) as run:
             taken = [run.take(showing.origin, time_ns // 1_000_000, showing.items) for showing in showings]
             catalogue = run.finish()
         writer.flush()

@@ -9,6 +9,7 @@ import subprocess
 import xml.dom.minidom
 import zipfile
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -104,13 +105,9 @@ def test_every_odd_chat_is_restored_inside_the_target(odd: Box, tmp_path: Path) 
 
 
 def test_nothing_chosen_is_an_error_and_writes_nothing(odd: Box, tmp_path: Path) -> None:
-    for options in (
-        ["--text", "no such words"],
-        ["--from", "2030", "--to", "2020"],
-        ["--chat", "Twin", "--kind", "poll"],
-    ):
-        for form in FORMS:
-            odd.fails(2, "export", "--format", form, "-o", tmp_path / "out", *options)
+    nothing = ["--text", "no such words"], ["--from", "2030", "--to", "2020"], ["--chat", "Twin", "--kind", "poll"]
+    for form, options in zip(FORMS, cycle(nothing), strict=False):
+        odd.fails(2, "export", "--format", form, "-o", tmp_path / "out", *options)
     assert not os.listdir(tmp_path)
 
 
@@ -130,10 +127,9 @@ def test_a_day_at_the_end_of_all_calendars_is_no_crash(odd: Box) -> None:
 
 def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(odd: Box, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
-    for form in FORMS:
-        odd.fails(1, "export", "--format", form, "-o", tmp_path / "file" / "out")
-        odd.fails(1, "export", "--format", form, "-o", tmp_path / ("x" * 300))
-        odd.fails(2, "export", "--format", form, "-o", tmp_path / "file")
+    places = (1, tmp_path / "file" / "out"), (1, tmp_path / ("x" * 300)), (2, tmp_path / "file")
+    for form, (code, place) in zip((*FORMS, *FORMS[:2]), cycle(places), strict=False):
+        odd.fails(code, "export", "--format", form, "-o", place)
     odd.fails(1, "restore", "--chat", "Twin", "-t", tmp_path / "file" / "out")
     assert (tmp_path / "file").read_bytes() == b"mine"
     assert os.listdir(tmp_path) == ["file"]

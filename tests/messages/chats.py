@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from itertools import accumulate
 
 from keepstone.messages.identity import identity
@@ -100,8 +100,7 @@ def exported(
     minutes: Counter[int] = Counter()
     result: list[Item] = [Conversation(service="whatsapp", key=chat, title=title)]
     for one in sorted(found, key=lambda m: (m.time_ms, m.order)):
-        moment = datetime.fromtimestamp(one.time_ms / 1000, UTC)
-        offset = zone.utcoffset(moment.astimezone(zone).replace(tzinfo=None))
+        offset = datetime.fromtimestamp(one.time_ms / 1000, zone).utcoffset()
         local = one.time_ms + int((offset or timedelta()).total_seconds() * 1000)
         local -= local % precision_ms
         author = "~" + names[one.author]

@@ -226,7 +226,13 @@ def expected(found: Iterator[Piece], reader: ChunkReader) -> Iterator[Piece]:
 
 def read_list(recipe: bytes | Recipe, reader: ChunkReader, name: str) -> Iterator[bytes]:
     """Yield the bytes of a piece list, chunk by chunk; holes as zeros."""
-    for piece in expected(pieces(recipe, reader, name), reader):
+    recipe = decode(recipe, name) if isinstance(recipe, bytes) else recipe
+    listed = recipe[1] if len(recipe) == 2 else None
+    if recipe[0] == PIECES and isinstance(listed, bytes) and len(listed) == PIECE.size:
+        found = _unpack(listed, name)  # Of one piece, as very many are: there is nothing ahead to tell of.
+    else:
+        found = expected(pieces(recipe, reader, name), reader)
+    for piece in found:
         if piece.is_hole:
             left = piece.length
             while left:

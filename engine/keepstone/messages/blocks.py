@@ -368,7 +368,8 @@ class _Block(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     times: bytes
     identities: bytes
     groups: list[tuple[bytes, int]]
-    rest: bytes
+    rest: memoryview
+    """Of the block's own bytes: a search has no use for it."""
 
 
 class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):

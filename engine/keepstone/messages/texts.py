@@ -38,6 +38,8 @@ _HAVE_MEDIA = frozenset(
 
 Author = tuple[str, bool]
 """Address, and whether it is the owner."""
+_Places = dict[tuple[int, str], list[int]]
+"""Numbers of messages by their minute and what they are found by."""
 
 
 @dataclass(slots=True)
@@ -73,10 +75,11 @@ def match(chat: Sequence[Message], text: Sequence[Message]) -> Matched:
     precision = max((m.precision_ms for m in (*text, *chat[:1])), default=1)
     index = _index(chat)
     votes = _votes(chat, text, index, precision)
-    days = _days(text, votes)
+    places = _places(chat, index, precision)
+    days = _days(text, votes, precision, places)
     common = [offset for offset, _ in _ranked(sum((Counter(v) for v in votes.values()), Counter()))]
     offsets = [days.get(m.time_ms // DAY_MS, common[0] if common else 0) for m in text]
-    finder = _Finder(chat, text, index, precision, offsets)
+    finder = _Finder(chat, text, places, precision, offsets)
     finder.learn_names()
     finder.pair_runs()
     finder.pair(lambda number: iter((offsets[number],)))
@@ -142,20 +145,53 @@ def _votes(
     return found
 
 
-def _days(text: Sequence[Message], votes: dict[int, Counter[int]]) -> dict[int, int]:
-    """Return the offset of each day: what it and the days near it say, else what was last said."""
+def _places(chat: Sequence[Message], index: dict[str, list[int]], precision: int) -> _Places:
+    found: _Places = defaultdict(list)
+    for key, numbers in index.items():
+        for number in numbers:
+            found[_floor(chat[number].time_ms, precision), key].append(number)
+    return found
+
+
+def _days(text: Sequence[Message], votes: dict[int, Counter[int]], precision: int, places: _Places) -> dict[int, int]:
+    """Return the offset of each day: what it and the days near it say, else what was last said.
+
+    A day that says nothing itself, of texts that are all common, has that of the offsets before and after it at which
+    most of it is found, or one an hour away: the clocks may have changed since they were last heard of.
+    """
     found: dict[int, int] = {}
     last: int | None = None
-    for day in sorted({m.time_ms // DAY_MS for m in text}):
+    told = [(day, _ranked(counts)[0][0]) for day, counts in sorted(votes.items(), reverse=True) if counts]
+    for day, messages in groupby(sorted(text, key=lambda m: m.time_ms), key=lambda m: m.time_ms // DAY_MS):
         near: Counter[int] = Counter()
         for other in range(day - _NEAR_DAYS, day + _NEAR_DAYS + 1):
             for offset, count in votes.get(other, {}).items():
                 near[offset] += count * (_OWN_DAY if other == day else 1)
-        if near:
+        while told and told[-1][0] < day:
+            told.pop()
+        if day in votes:
             last = _ranked(near)[0][0]
+        else:
+            likely = [offset for offset, _ in _ranked(near)]
+            likely += [] if last is None else [last]
+            likely += [told[-1][1]] if told else []
+            likely += [] if last is None else [last - SUMMER_MS, last + SUMMER_MS]
+            last = _most_found(list(messages), list(dict.fromkeys(likely)), precision, places)
         if last is not None:
             found[day] = last
     return found
+
+
+def _most_found(messages: Sequence[Message], offsets: Sequence[int], precision: int, places: _Places) -> int | None:
+    """Return the offset at which most messages are found; of equals the first."""
+    if len(offsets) < 2:
+        return offsets[0] if offsets else None
+    texts = Counter((_floor(m.time_ms, precision), next(_keys(m))) for m in messages)
+
+    def count(offset: int) -> int:
+        return sum(min(many, len(places.get((minute - offset, key), ()))) for (minute, key), many in texts.items())
+
+    return max(offsets, key=count)
 
 
 def _ranked(counts: Counter[int]) -> list[tuple[int, int]]:
@@ -188,7 +224,7 @@ class _Finder:
         self,
         chat: Sequence[Message],
         text: Sequence[Message],
-        index: dict[str, list[int]],
+        places: _Places,
         precision: int,
         offsets: Sequence[int],
     ) -> None:
@@ -197,13 +233,10 @@ class _Finder:
         self.names: dict[str, Author] = {}
         self._chat, self._text, self._precision, self._offsets = chat, text, precision, offsets
         self._taken: set[int] = set()
-        self._places: dict[tuple[int, str], list[int]] = defaultdict(list)
+        self._places = places
         self._minutes: dict[int, list[int]] = defaultdict(list)
         for number, message in enumerate(chat):
             self._minutes[_floor(message.time_ms, precision)].append(number)
-        for key, numbers in index.items():
-            for number in numbers:
-                self._places[_floor(chat[number].time_ms, precision), key].append(number)
 
     def learn_names(self) -> None:
         """Find out who the names are, by what can be only one message."""

@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 
 from keepstone import sealing
 from keepstone.errors import ChunkMissing, Damaged, Unsupported
@@ -49,12 +50,13 @@ class Climb:
 
 
 class _Opened:
-    """A frame's plaintext, and the positions of its chunks that were verified."""
+    """A frame's plaintext, where its chunks end, and the positions of those that were verified."""
 
-    __slots__ = ("plain", "verified")
+    __slots__ = ("ends", "plain", "verified")
 
-    def __init__(self, plain: bytes) -> None:
+    def __init__(self, plain: bytes, row: pack.FrameRow) -> None:
         self.plain = plain
+        self.ends = [0, *accumulate(pack.frame_lengths(row))]
         self.verified: set[int] = set()
 
 
@@ -109,13 +111,7 @@ class Frames:
             Damaged, Unsupported, ChunkMissing: it, or what it stands on, cannot be read.
         """
         opened = self._open(place.ordinal, directory, cipher, climb)
-        row = directory.frames[place.ordinal]
-        if len(row.ids) == ID_LENGTH:
-            data = opened.plain
-        else:
-            lengths = pack.frame_lengths(row)
-            start = sum(lengths[: place.position])
-            data = opened.plain[start : start + lengths[place.position]]
+        data = opened.plain[opened.ends[place.position] : opened.ends[place.position + 1]]
         if place.position not in opened.verified:
             if chunk_id(self._key, data) != chunk:
                 name = layout.pack_name(directory.pack)
@@ -153,8 +149,9 @@ class Frames:
 
     def hold(self, directory: pack.Directory, ordinal: int, plain: bytes) -> None:
         """Take over a frame that was opened, and verified chunk by chunk, elsewhere."""
-        opened = _Opened(plain)
-        opened.verified.update(range(len(directory.frames[ordinal].ids) // ID_LENGTH))
+        row = directory.frames[ordinal]
+        opened = _Opened(plain, row)
+        opened.verified.update(range(len(row.ids) // ID_LENGTH))
         self._hold((directory.pack, ordinal), opened)
 
     def _open(self, ordinal: int, directory: pack.Directory, cipher: sealing.FrameCipher, climb: Climb) -> _Opened:
@@ -166,9 +163,8 @@ class Frames:
                 return held
         name = layout.pack_name(directory.pack)
         sealed = self._read(name, directory.offsets[ordinal], directory.frames[ordinal].stored, directory.size)
-        opened = _Opened(
-            pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self.read_bases(bases, climb, name))
-        )
+        plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self.read_bases(bases, climb, name))
+        opened = _Opened(plain, directory.frames[ordinal])
         self.decoded += 1
         self._hold(key, opened)
         return opened

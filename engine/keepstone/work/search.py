@@ -101,7 +101,7 @@ class _Month:
 
     def __init__(self, blocks_of: Iterable[bytes]) -> None:
         self._parts = [blocks.columns_of(data, NAME) for data in blocks_of]
-        self.text = SEPARATOR.join([fold_all(part.texts) for part in self._parts])
+        self.text = fold_all(SEPARATOR.join([part.texts for part in self._parts]))
         self.is_distinct = not any(part.repeats for part in self._parts)
         for part in self._parts:
             part.texts = b""

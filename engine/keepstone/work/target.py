@@ -394,7 +394,7 @@ class Target:
                 if not replace or error.errno not in (errno.ENOTDIR, errno.ELOOP):
                     raise
             made = False
-            for length in range(1, len(parts) + 1):
+            for length in range(len(self._at) + 1, len(parts) + 1):  # The way down ended where one is missing.
                 made = self._make_one(parts[:length], replace)
             return made
 

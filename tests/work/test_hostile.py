@@ -29,6 +29,7 @@ class Attacker:
         self.place = Place(base).init()
         self.client = self.place.open(in_memory=True)
         self.repository = self.client._repository
+        self.secrets = Secrets.derive(self.repository.keys.chunker)
 
     def publish(self, entries: list[Entry], *, in_order: bool = True) -> None:
         with writing(self.repository, 3) as writer:
@@ -39,8 +40,7 @@ class Attacker:
         self.client.close()
 
     def tree(self, add: recipe.AddChunk, entries: list[Entry], in_order: bool = True) -> bytes:
-        chunker = Chunker(Secrets.derive(self.repository.keys.chunker), Parameters.for_mean(content.TREE_MEAN))
-        writer = tree.TreeWriter(add, chunker)
+        writer = tree.TreeWriter(add, Chunker(self.secrets, Parameters.for_mean(content.TREE_MEAN)))
         for entry in sorted(entries, key=lambda e: e.name) if in_order else entries:
             writer.append(entry)
         return writer.finish()

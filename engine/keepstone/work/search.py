@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, repeat
 from operator import contains
@@ -31,8 +28,6 @@ RANKED = 1000
 """So many of the newest hits are ranked; older ones follow, the newest first."""
 COUNTED = 10_000
 """With so many hits a search for the first of them does not look into older months."""
-AHEAD = 2
-"""Months that are read before they are needed."""
 NEAR = 16
 """Characters beside the terms themselves that may lie between terms near each other."""
 _END = "\0"
@@ -182,54 +177,42 @@ class Search:
         within = within or Within()
         hits: list[tuple[str, list[_Hit]]] = []
         total, is_whole = 0, True
-        with closing(self._months()) as months:
-            for name, month in months:
-                enough = limit is not None and len(hits) >= max(limit, RANKED)
-                if enough and (total >= COUNTED or within.holds is not None):
-                    is_whole = False
-                    break
-                if not month.has(terms):
-                    continue
-                if enough and within.is_everywhere and name in self._alike and month.is_distinct:
-                    total += month.count(terms)
-                    continue
-                readings: dict[tuple[bytes, bytes], list[_Hit]] = {}
-                for hit in month.find(terms):
-                    readings.setdefault(hit[1:3], []).append(hit)
-                found = [(name, one) for one in sorted(map(sorted, readings.values()))]
-                wanted = [one for one in found if within.is_everywhere or within.has(_found(*one))]
-                total += len(wanted)
-                if not enough:
-                    hits += wanted
+        for name, month in self._months():
+            enough = limit is not None and len(hits) >= max(limit, RANKED)
+            if enough and (total >= COUNTED or within.holds is not None):
+                is_whole = False
+                break
+            if not month.has(terms):
+                continue
+            if enough and within.is_everywhere and name in self._alike and month.is_distinct:
+                total += month.count(terms)
+                continue
+            readings: dict[tuple[bytes, bytes], list[_Hit]] = {}
+            for hit in month.find(terms):
+                readings.setdefault(hit[1:3], []).append(hit)
+            found = [(name, one) for one in sorted(map(sorted, readings.values()))]
+            wanted = [one for one in found if within.is_everywhere or within.has(_found(*one))]
+            total += len(wanted)
+            if not enough:
+                hits += wanted
         ranked = sorted((_found(name, one, words) for name, one in hits[:RANKED]), key=lambda hit: hit.rank)
         page = ranked[:limit] + [_found(name, one, words) for name, one in hits[RANKED:limit]]
         return Page(page, total, is_whole)
 
-    def _months(self) -> Generator[tuple[str, _Month], None, None]:
-        """Yield the months, the newest first; those that are not held are read by a thread that goes ahead."""
-        with ThreadPoolExecutor(1, "keepstone") as pool:
-            ahead: deque[tuple[str, Future[list[bytes]] | None]] = deque()
-            try:
-                for name, recipes in self._blocks.items():
-                    ahead.append((name, None if name in self._held else pool.submit(self._read, recipes)))
-                    if len(ahead) > AHEAD:
-                        yield self._folded(*ahead.popleft())
-                while ahead:
-                    yield self._folded(*ahead.popleft())
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+    def _months(self) -> Iterator[tuple[str, _Month]]:
+        """Yield the months, the newest first.
 
-    def _read(self, recipes: Iterable[bytes]) -> list[bytes]:
-        return [read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK) for recipe in recipes]
-
-    def _folded(self, name: str, read: Future[list[bytes]] | None) -> tuple[str, _Month]:
-        if read is None:
-            return name, self._held[name]
-        found = _Month(read.result())
-        if self._size < HELD_BYTES:
-            self._held[name] = found
-            self._size += found.size
-        return name, found
+        Nothing is read ahead by a thread: what is done to a month is mostly done under the interpreter's one lock, so
+        that two threads take longer than one.
+        """
+        for name, recipes in self._blocks.items():
+            month = self._held.get(name)
+            if month is None:
+                month = _Month([read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK) for recipe in recipes])
+                if self._size < HELD_BYTES:
+                    self._held[name] = month
+                    self._size += month.size
+            yield name, month
 
 
 def _found(month: str, readings: Sequence[_Hit], words: Sequence[str] = ()) -> Found:

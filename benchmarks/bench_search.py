@@ -3,7 +3,7 @@
     python benchmarks/bench_search.py /dev/shm/archive --messages 1000000
 
 The archive is made in that folder if it is not there yet. Every cold search is the whole command in a process of its
-own, which shows 50 hits with what stands beside them; a key of 64 digits opens the repository.
+own, which shows 20 hits with what stands beside them; a key of 64 digits opens the repository.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def search(folder: Path, texts: list[str]) -> None:
         archive = client.messages()
         for text in texts:
             start = time.perf_counter()
-            page = archive.search(text, limit=50)
+            page = archive.search(text, limit=20)
             took = time.perf_counter() - start
             total = f"{page.total}" if page.is_whole else f"at least {page.total}"
             print(f"{text!r}: {total} messages, {len(page.hits)} shown, {took * 1000:.0f} ms", flush=True)

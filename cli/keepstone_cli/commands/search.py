@@ -25,7 +25,7 @@ _BOLD, _DIM, _PLAIN = "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
 @click.command("search")
 @click.argument("words", metavar="WORDS")
 @click.option("--chat", "chats", multiple=True, metavar="CHAT", help="Only in this chat; can be given several times.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many to show.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many to show.")
 @click.option("--context/--no-context", default=True, help="Also show the messages before and after.")
 @SNAPSHOT
 @choosing

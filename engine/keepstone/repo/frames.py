@@ -1,8 +1,9 @@
 """Opened frames: each is decoded and verified once for all that stands on it, as far as the memory for it reaches.
 
 A delta's bases are read by way of the same frames, so a chain is decoded once for a whole run of chunks. A frame that
-is held also holds which of its chunks were verified. Whoever tells ahead what will be read (`expect`) has each frame
-dropped as soon as all that stands on it was read; otherwise what goes first is what was used longest ago.
+is held also holds which of its chunks were verified. Whoever tells ahead what will be read (`expect`) has the next
+frames opened meanwhile, and each dropped as soon as all that stands on it was read; otherwise what goes first is what
+was used longest ago.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate
 
 from keepstone import sealing
@@ -20,15 +22,20 @@ from keepstone.ids import ID_LENGTH, Buffer, ChunkId, PackId
 from keepstone.repo import format as layout
 from keepstone.repo import pack
 from keepstone.repo.cache import Place
+from keepstone.repo.read_ahead import Planned, ReadAhead
 
 FRAME_CACHE_BYTES = 96 * 1024 * 1024
 SPARING_BYTES = 32 * 1024 * 1024
 """As much as `FRAME_CACHE_BYTES` where other work needs memory too and files are read front to back."""
 
+_Key = tuple[PackId, int]
+"""A frame: its pack, and its number there."""
 ReadStored = Callable[[str, int, int, int], Buffer]
 """Given a pack's name, an offset, a length and the pack's size, return what is stored there."""
 Found = tuple[Place, pack.Directory, sealing.FrameCipher]
 Find = Callable[[ChunkId], Found | None]
+MOST_VERIFIED = 32
+"""Chunks of a frame that is opened ahead that are verified then. Of more, as of folders, only some may be read."""
 MOST_EXPECTED = 200_000
 """Chunks that are looked at for one `expect`, bases and theirs included; what is beyond is read all the same."""
 
@@ -65,38 +72,56 @@ class Frames:
 
     def __init__(self, keys: SubKeys, read: ReadStored, find: Find) -> None:
         self._key, self._read, self._find = keys.chunk_id, read, find
-        self._held: OrderedDict[tuple[PackId, int], _Opened] = OrderedDict()
+        self._held: OrderedDict[_Key, _Opened] = OrderedDict()
         self._bytes = 0
         self.sparing = False
         """Hold at most `SPARING_BYTES`."""
         self._lock = threading.Lock()
         self._planned: dict[ChunkId, Found] = {}
-        self._uses: dict[tuple[PackId, int], int] = {}
+        self._uses: dict[_Key, int] = {}
         """How often each expected frame will still be asked for."""
+        self._ahead: ReadAhead[_Key, _Opened] = ReadAhead()
         self.decoded = 0
         """Frames decoded so far, each time counted."""
 
     def expect(self, chunks: Iterable[ChunkId]) -> None:
-        """Learn which chunks are read next, instead of what was learned before. It changes only what is held."""
+        """Learn which chunks are read next, in order, instead of what was learned before.
+
+        It changes only which frames are held, until all that was expected of them was read, and when they are opened:
+        the next ones in a thread of its own.
+        """
         planned: dict[ChunkId, Found] = {}
-        uses: dict[tuple[PackId, int], int] = {}
-        opened: set[tuple[PackId, int]] = set()
-        ahead = list(chunks)
-        while ahead and len(planned) < MOST_EXPECTED:
-            chunk = ahead.pop()
-            found = planned.get(chunk) or self._find(chunk)
-            if found is None:
-                continue  # Whoever reads it hears of it.
-            planned[chunk] = found
-            place, directory, _ = found
-            key = (directory.pack, place.ordinal)
-            uses[key] = uses.get(key, 0) + 1
-            row = directory.frames[place.ordinal]
-            if key not in opened and row.method == pack.DELTA:
-                ahead += pack.frame_bases(row)
-            opened.add(key)
+        uses: dict[_Key, int] = {}
+        whole: dict[_Key, Found] = {}
+        for wanted in chunks:
+            below = [wanted]
+            while below and len(planned) < MOST_EXPECTED:
+                chunk = below.pop()
+                found = planned.get(chunk) or self._find(chunk)
+                if found is None:
+                    continue  # Whoever reads it hears of it.
+                planned[chunk] = found
+                place, directory, _ = found
+                key = (directory.pack, place.ordinal)
+                row = directory.frames[place.ordinal]
+                if key not in uses and row.method == pack.DELTA:
+                    below += pack.frame_bases(row)
+                elif row.method != pack.DELTA:
+                    whole[key] = found
+                uses[key] = uses.get(key, 0) + 1
         with self._lock:
             self._planned, self._uses = planned, uses
+            # A frame that stands on others is opened when it is asked for: they are there by then.
+            self._ahead.plan(
+                Planned(key, sum(pack.frame_lengths(found[1].frames[key[1]])), partial(self._open_ahead, *found))
+                for key, found in (() if self.sparing else whole.items())
+                if key not in self._held
+            )
+
+    def close(self) -> None:
+        """End the thread that reads ahead."""
+        with self._lock:
+            self._ahead.close()
 
     def find(self, chunk: ChunkId) -> Found | None:
         """Return where a chunk is."""
@@ -120,7 +145,7 @@ class Frames:
         self._used((directory.pack, place.ordinal))
         return data
 
-    def _used(self, key: tuple[PackId, int]) -> None:
+    def _used(self, key: _Key) -> None:
         with self._lock:
             left = self._uses.get(key)
             if left is not None:
@@ -161,15 +186,30 @@ class Frames:
             if held is not None:
                 self._held.move_to_end(key)
                 return held
-        name = layout.pack_name(directory.pack)
-        sealed = self._read(name, directory.offsets[ordinal], directory.frames[ordinal].stored, directory.size)
-        plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self.read_bases(bases, climb, name))
-        opened = _Opened(plain, directory.frames[ordinal])
+            coming = self._ahead.take(key)
+        opened = self._opened(ordinal, directory, cipher, climb) if coming is None else coming.result()
         self.decoded += 1
         self._hold(key, opened)
         return opened
 
-    def _hold(self, key: tuple[PackId, int], opened: _Opened) -> None:
+    def _opened(self, ordinal: int, directory: pack.Directory, cipher: sealing.FrameCipher, climb: Climb) -> _Opened:
+        name = layout.pack_name(directory.pack)
+        sealed = self._read(name, directory.offsets[ordinal], directory.frames[ordinal].stored, directory.size)
+        plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self.read_bases(bases, climb, name))
+        return _Opened(plain, directory.frames[ordinal])
+
+    def _open_ahead(self, place: Place, directory: pack.Directory, cipher: sealing.FrameCipher) -> _Opened:
+        """Open a frame that stands on no other, and verify its chunks if they are few."""
+        opened = self._opened(place.ordinal, directory, cipher, Climb())
+        ids = directory.frames[place.ordinal].ids
+        if len(ids) <= MOST_VERIFIED * ID_LENGTH:
+            for position in range(len(ids) // ID_LENGTH):
+                data = memoryview(opened.plain)[opened.ends[position] : opened.ends[position + 1]]
+                if chunk_id(self._key, data) == ids[position * ID_LENGTH : (position + 1) * ID_LENGTH]:
+                    opened.verified.add(position)
+        return opened
+
+    def _hold(self, key: _Key, opened: _Opened) -> None:
         with self._lock:
             before = self._held.pop(key, None)
             self._bytes += len(opened.plain) - (0 if before is None else len(before.plain))

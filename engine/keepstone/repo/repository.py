@@ -331,7 +331,7 @@ class Repository:
         return self.frames.read(chunk, *found, Climb())
 
     def expect(self, chunks: Sequence[ChunkId]) -> None:
-        """Learn which chunks are read next, so that no frame on which they stand is decoded twice for them."""
+        """Learn which chunks are read next, in order: they are read ahead, and no frame is decoded twice for them."""
         self.frames.expect(chunks)
 
     def read_base(self, chunk: ChunkId) -> bytes:
@@ -427,7 +427,8 @@ class Repository:
         return self.frames.read_bases(bases, Climb(), "A pack")
 
     def close(self) -> None:
-        """Close the local index."""
+        """End what reads ahead, and close the local index."""
+        self.frames.close()
         self._cache.close()
 
     def __enter__(self) -> Repository:

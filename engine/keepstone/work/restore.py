@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -20,6 +21,7 @@ from keepstone.history.container_keys import container_keys
 from keepstone.history.recipe import Piece, decode, expected, is_list, pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
+from keepstone.ids import ChunkId
 from keepstone.repo.repository import Repository
 from keepstone.sources.exclude import Exclusions
 from keepstone.sources.metadata import Attributes
@@ -28,6 +30,8 @@ from keepstone.work.target import Existing, Standing, Target
 OVERWRITE = ("always", "if-changed", "never")
 
 Parts = tuple[bytes, ...]
+_MOST_AHEAD = 2000
+"""Entries of a folder, and chunks of them, that are looked up together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class _Restore:
         self.restored: list[tuple[Parts, Entry]] = []
         self.files_total: int | None = None
         self.bytes_total: int | None = None
+        self.is_expected = False
+        """Whether the repository knows of what the entry at hand is read."""
 
     def run(self) -> RestoreResult:
         clock = self.repository.clock
@@ -127,7 +133,7 @@ class _Restore:
 
     def _folder(self, place: Parts, path: Parts, content: bytes) -> None:
         """Restore the content of a folder. An explicit stack: no depth of folders ends the program."""
-        stack: list[tuple[Parts, Parts, Iterator[Entry]]] = [(place, path, self._entries(place, content))]
+        stack = [(place, path, self._entries(place, path, content))]
         while stack:
             place, path, entries = stack[-1]
             entry = next(entries, None)
@@ -139,13 +145,38 @@ class _Restore:
                 self._entry(below, at, entry)
             elif self._wanted_folder(at) and self._guarded(below, lambda p=below: self._make_folder(p)):  # type: ignore[misc]
                 self.folders.append((below, entry))
-                stack.append((below, at, self._entries(below, entry.content)))
+                stack.append((below, at, self._entries(below, at, entry.content)))
 
-    def _entries(self, place: Parts, content: bytes) -> Iterator[Entry]:
+    def _entries(self, place: Parts, path: Parts, content: bytes) -> Iterator[Entry]:
+        """Yield the entries of a folder. If nothing stands in it, the repository hears what is read next."""
         try:
-            yield from tree.read_tree(content, self.repository, self.name)
+            entries = tree.read_tree(content, self.repository, self.name)
+            if not self.target.is_empty(place):
+                yield from entries
+            while ahead := list(self._ahead(path, entries)):
+                self.repository.expect([chunk for _, chunks in ahead for chunk in chunks])
+                for entry, chunks in ahead:
+                    self.is_expected = bool(chunks)
+                    yield entry
+                    self.is_expected = False
         except (Damaged, Unsupported) as error:
             self._problem(place, error)
+
+    def _ahead(self, path: Parts, entries: Iterator[Entry]) -> Iterator[tuple[Entry, list[ChunkId]]]:
+        """Yield entries with what they are read from, up to a folder, a container, or what has very many chunks."""
+        left = _MOST_AHEAD
+        for entry in entries:
+            chunks: list[ChunkId] = []
+            if entry.kind == tree.FILE and self._wanted((*path, entry.name)):
+                try:
+                    found = islice(self._pieces(entry), left + 1)
+                    chunks = [piece.chunk for piece in found if not piece.is_hole]
+                except (Damaged, Unsupported):
+                    left = 0  # Whoever restores it says so.
+            left -= 1 + len(chunks)
+            yield entry, chunks if left >= 0 else []
+            if entry.kind == tree.FOLDER or left <= 0:
+                return
 
     def _wanted_folder(self, path: Parts) -> bool:
         exclude = self.options.exclude
@@ -246,8 +277,9 @@ class _Restore:
             with self.target.create_file(place) as file:
                 offset = 0
                 found = self._pieces(entry)
-                # What stands there already is not read; so little is known of what will be.
-                for number, piece in enumerate(expected(found, self.repository) if wanted is None else found):
+                if wanted is None and not self.is_expected:  # What stands there already is not read.
+                    found = expected(found, self.repository)
+                for number, piece in enumerate(found):
                     if not piece.is_hole:
                         if wanted is not None and standing is not None and wanted[number]:
                             data = standing.read(offset, piece.length)

@@ -344,6 +344,20 @@ class Target:
         mode = found.st_mode
         return Existing(stat.S_ISREG(mode), stat.S_ISDIR(mode), found.st_size, found.st_mtime_ns)
 
+    def is_empty(self, parts: Parts) -> bool:
+        """Return whether nothing stands in a folder, or nothing at its place."""
+        try:
+            fd = os.open(b".", _OPEN_FOLDER, dir_fd=self._folder(parts))
+        except FileNotFoundError:
+            return True
+        except (OSError, TargetError):
+            return False
+        try:
+            with os.scandir(fd) as found:
+                return next(found, None) is None
+        finally:
+            os.close(fd)
+
     @contextmanager
     def open_existing(self, parts: Parts) -> Iterator[Standing | None]:
         """Give the regular file that stands at a place, None if there is none or it may not be read."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from keepstone.messages.model import Message, MessageKind
-from keepstone.views.chat import Chat, local_time
+from keepstone.views.chat import Chat, minute_of
 from keepstone.views.choose import Choice, parse_day
 from keepstone_cli.output import clean
 
@@ -74,7 +74,7 @@ def line(chat: Chat, message: Message, zone: tzinfo, *, gone: bool = False, show
     Args:
         show: what makes a line of its text harmless; it may also mark parts of it.
     """
-    when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
+    when = minute_of(message, zone)
     words = [f"<{clean(a.name or a.mime or 'file')}>" for a in message.attachments]
     words += [clean(a.caption) for a in message.attachments if a.caption]
     words += [show(part) for part in message.text.split("\n")] if message.text else []

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _HIDDEN = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
+_WIDEST = 60
+"""Letters that a column of a table is padded to at most."""
 
 
 def clean(text: str | bytes) -> str:
@@ -117,8 +119,8 @@ class Output:
             print(text, file=sys.stderr)
 
     def table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-        """Print aligned columns."""
-        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        """Print aligned columns. One very long cell moves what is beside it, and not all other rows."""
+        widths = [min(max(map(len, column)), _WIDEST) for column in zip(heads, *rows, strict=True)]
         for row in (heads, tuple("-" * width for width in widths), *rows):
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 

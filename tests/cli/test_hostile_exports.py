@@ -68,6 +68,15 @@ def test_the_oddest_chats_are_written_and_stay_in_their_place(odd: Box, tmp_path
     assert not any(raw_controls(name.encode()) or name.startswith(("-", ".")) for name in names)
 
 
+def test_the_oddest_chats_are_listed(odd: Box) -> None:
+    """Years that no calendar has, and names that a terminal would obey."""
+    run = odd.run("chats")
+    assert not raw_controls(run.stdout)
+    assert len(run.lines) == len(TITLES) + 3
+    assert sum(len(line) > 300 for line in run.lines) < 4
+    assert all(chat["messages"] in (1, 4) for chat in odd.run("--json", "chats").documents)
+
+
 def test_no_cell_of_a_table_is_a_formula(odd: Box, tmp_path: Path) -> None:
     odd.run("export", "--format", "csv", "-o", tmp_path / "out")
     with (tmp_path / "out").open(encoding="utf-8-sig", newline="") as file:

@@ -6,8 +6,10 @@ import csv
 import hashlib
 import io
 import mailbox
+from datetime import UTC
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,3 +138,11 @@ def test_no_text_makes_a_second_mail_or_a_header(
     }  # fmt: skip
     for mail in found:
         assert {name.lower() for name in mail} <= allowed
+
+
+def test_a_message_whose_source_tells_no_time_has_no_date() -> None:
+    chat = Chat(Conversation(service="whatsapp", key="status@broadcast", title="Status"), [])
+    undated = Message(identity=b"u" * 16, service="whatsapp", chat="status@broadcast", time_ms=0, text="hello")
+    assert plain.text_of(chat, undated, UTC).startswith(b"no date ")
+    first = msgspec.structs.replace(undated, time_ms=-(2**52))
+    assert plain.text_of(chat, first, UTC).startswith(b"0001-01-02 00:00 ")

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from keepstone.messages.model import Item, Message
+from keepstone.messages.resolve import Chat, Shown
 from keepstone.work.archive import Origin
 from keepstone.work.messages import Messages
+from keepstone.work.overview import of_messages
 from keepstone.work.take_messages import Showing
 from messages.chats import START_MS, items, messages
 from support import Place, child_environment, report
@@ -51,8 +53,23 @@ def assert_same(archive: Messages) -> int:
             archive.held = held
             assert list(archive.stream(chat)) == whole
         assert [one.message.time_ms for one in whole] == sorted(one.message.time_ms for one in whole)
+        assert_overview(archive, chat, whole)
+        begin, end = whole[len(whole) // 3].message.time_ms, whole[len(whole) // 2].message.time_ms
+        between = list(archive.stream(chat, begin, end))
+        assert {one.message.identity for one in whole if begin <= one.message.time_ms <= end} <= {
+            one.message.identity for one in between
+        }
         count += len(whole)
     return count
+
+
+def assert_overview(archive: Messages, chat: Chat, whole: list[Shown]) -> None:
+    """Whether the counts are those of all messages, with the times that any source tells of them."""
+    found, slow = archive.overview(chat), of_messages(one.message for one in whole)
+    readings = of_messages(reading.message for one in whole for reading in one.readings)
+    assert (found.messages, found.media_bytes) == (slow.messages, slow.media_bytes)
+    assert found.messages == len(whole)
+    assert found in (slow, readings)
 
 
 @pytest.mark.parametrize("split", [1_000, 20_000, 256 * 1024])

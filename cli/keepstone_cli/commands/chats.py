@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import click
 
+from keepstone.views.chat import shown_time
 from keepstone.views.choose import view_of
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, here
@@ -24,34 +23,28 @@ def command(settings: Settings, snapshot: str | None) -> None:
         rows = []
         for conversation in archive.chats():
             chat = view_of(conversation)
-            times, media, known = [], 0, set()
-            for shown in archive.stream(conversation):
-                times.append(shown.message.time_ms)
-                for attachment in shown.message.attachments:
-                    if attachment.sha256 not in known:
-                        media += max(0, attachment.size)
-                        known.add(attachment.sha256)
+            found = archive.overview(conversation)
             if settings.json:
                 output.data(
                     {
                         "message_type": "chat", "service": chat.conversation.service, "key": chat.conversation.key,
-                        "title": chat.title, "kind": chat.conversation.kind, "messages": len(times),
-                        "first_ms": min(times, default=None), "last_ms": max(times, default=None), "media_bytes": media,
+                        "title": chat.title, "kind": chat.conversation.kind, "messages": found.messages,
+                        "first_ms": found.first_ms, "last_ms": found.last_ms, "media_bytes": found.media_bytes,
                     }
                 )  # fmt: skip
                 continue
-            rows.append((max(times, default=0), chat, len(times), min(times, default=0), media))
+            rows.append((chat, found))
     if settings.json:
         return
     from keepstone_cli.output import size
 
-    def day(time_ms: int, count: int) -> str:
-        return datetime.fromtimestamp(time_ms / 1000, zone).strftime("%Y-%m-%d") if count else ""
+    def day(time_ms: int | None) -> str:
+        return "" if time_ms is None else shown_time(time_ms, zone)[:10]
 
     table = [
-        (clean(chat.title), chat.conversation.service, str(count), day(first, count), day(last, count),
-         size(media) if media else "")
-        for last, chat, count, first, media in sorted(rows, key=lambda row: -row[0])
+        (clean(chat.title), chat.conversation.service, str(found.messages), day(found.first_ms), day(found.last_ms),
+         size(found.media_bytes) if found.media_bytes else "")
+        for chat, found in sorted(rows, key=lambda row: -(row[1].last_ms or 0))
     ]  # fmt: skip
     if table:
         output.table(("Chat", "Service", "Messages", "First", "Last", "Media"), table)

@@ -9,7 +9,7 @@ from datetime import tzinfo
 import click
 
 import keepstone
-from keepstone.views.chat import local_time
+from keepstone.views.chat import minute_of
 from keepstone.views.media import FAILED, IDENTICAL, MISSING, NEW, Medium
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, author_of, choosing, here
@@ -74,7 +74,7 @@ def _extract(
 def _row(medium: Medium, zone: tzinfo) -> tuple[str, ...]:
     message, attachment = medium.message, medium.attachment
     return (
-        local_time(message, zone).strftime("%Y-%m-%d %H:%M"),
+        minute_of(message, zone),
         clean(medium.chat.title),
         clean(author_of(medium.chat, message)),
         clean(attachment.mime or message.kind),

@@ -378,6 +378,19 @@ class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     rows: list[msgspec.Raw]
 
 
+class _Left(msgspec.Struct, array_like=True, frozen=True):
+    """What a message's row has beside the columns."""
+
+    order: int
+    author: str
+    direction: str
+    kind: str
+    native: str
+    reply_to: str
+    more: _MessageMore
+    state: int
+
+
 @dataclass(slots=True)
 class Columns:
     """What is searched of a block, without a row of it decoded."""
@@ -412,6 +425,9 @@ SEPARATOR: Final = b"\xff"
 """Between texts: a byte that UTF-8 does not have."""
 _block_decoder = msgspec.msgpack.Decoder(_Block)
 _rest_decoder = msgspec.msgpack.Decoder(_Rest)
+_left_decoder = msgspec.msgpack.Decoder(_Left)
+_ATTACHED = b"attachments"
+"""A row without this has none."""
 _time_decoder = msgspec.msgpack.Decoder(int)
 _TIME = struct.Struct(">q")
 _COLUMNS = 3
@@ -515,6 +531,16 @@ def columns_of(data: bytes, name: str) -> Columns:
     """Return what is searched of a block."""
     block = _checked(data, name)
     return Columns(block.repeats, block.texts, block.times, block.identities, block.groups)
+
+
+def attachments_of(data: bytes, name: str) -> Iterator[tuple[int, tuple[Attachment, ...]]]:
+    """Yield the attachments of a block of messages, with the number of the row that has them."""
+    if _ATTACHED not in data:
+        return
+    for number, row in enumerate(encoding.decode(_rest_decoder, _checked(data, name).rest, name).rows):
+        raw = bytes(row)
+        if _ATTACHED in raw:
+            yield number, _decode(_left_decoder, raw, name).more.attachments
 
 
 def _checked(data: bytes, name: str) -> _Block:

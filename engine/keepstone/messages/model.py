@@ -117,7 +117,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The message's id in its service, for replies and for going back to the source."""
     time_ms: int
     """When it was sent (received, if nothing else is known): milliseconds since 1970 UTC, or by a local clock if not
-    `zoned`."""
+    `zoned`; 0 if the source does not tell."""
     zoned: bool = True
     precision_ms: int = 1
     """What the source rounds times down to: 1, 1000 or 60000."""

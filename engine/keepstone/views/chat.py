@@ -13,6 +13,7 @@ OpenAttachment = Callable[[Attachment], BinaryIO | None]
 """Returns the content of an attachment, or None where nobody has it."""
 
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+_MINUTE = len("2026-11-23 18:00")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,6 +56,16 @@ def time_of(time_ms: int, zone: tzinfo) -> datetime:
     except OverflowError:
         moment = _LATEST if time_ms > 0 else _EARLIEST
     return min(max(moment, _EARLIEST), _LATEST).astimezone(zone)
+
+
+def shown_time(time_ms: int, zone: tzinfo) -> str:
+    """Return a time as people read it, to the minute; of 0, which is what a source that tells none has, no date."""
+    return time_of(time_ms, zone).isoformat(" ", "minutes")[:_MINUTE] if time_ms else "no date"
+
+
+def minute_of(message: Message, zone: tzinfo) -> str:
+    """Return when a message was sent as people read it."""
+    return shown_time(message.time_ms, zone if message.zoned else UTC)
 
 
 def content_of(attachment: Attachment, open_attachment: OpenAttachment) -> Iterator[bytes]:

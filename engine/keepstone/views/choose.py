@@ -149,6 +149,6 @@ def _unknown(text: str, titles: Sequence[str]) -> UsageError:
 def chosen_messages(archive: Messages, conversation: Conversation, choice: Choice) -> Iterator[Shown]:
     """Yield the messages of a chat that are wanted, in the order of time."""
     view = view_of(conversation)
-    for shown in archive.stream(conversation):
+    for shown in archive.stream(conversation, choice.from_ms, choice.to_ms):
         if choice.holds(shown.message, view):
             yield shown

@@ -25,7 +25,7 @@ from typing import Final, TextIO
 
 from keepstone.messages.model import Attachment, Message
 from keepstone.views.attachments import Opened
-from keepstone.views.chat import Chat, OpenAttachment, local_time
+from keepstone.views.chat import Chat, OpenAttachment, minute_of
 
 PREVIEWS: Final = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"), "image"),
@@ -33,6 +33,7 @@ PREVIEWS: Final = {
     **dict.fromkeys((".ogg", ".opus", ".mp3", ".m4a", ".aac", ".wav", ".flac", ".amr"), "audio"),
 }
 """Endings of files that a page shows by itself. SVG is not among them: it is a document with scripts."""
+_DAY = len("2026-11-23")
 MESSAGES_PER_PAGE: Final = 10_000
 QUOTE_LENGTH: Final = 160
 MAX_NAME: Final = 60
@@ -131,7 +132,7 @@ class _Export:
                 in_page, day = 0, ""
                 quotes: dict[str, str] = {}
                 while following is not None and in_page < MESSAGES_PER_PAGE:
-                    when = local_time(following, self._zone).strftime("%Y-%m-%d")
+                    when = minute_of(following, self._zone)[:_DAY]
                     if when != day:
                         page.write(f"<h2>{when}</h2>\n")
                         day = when
@@ -173,8 +174,7 @@ class _Export:
         page.write(f"<small>{self._note(message)}</small>{_reactions(chat, message)}</article>\n")
 
     def _note(self, message: Message) -> str:
-        when = local_time(message, self._zone)
-        words = [when.strftime("%H:%M")]
+        words = [minute_of(message, self._zone)[_DAY + 1 :]] if message.time_ms else []
         words += ["forwarded"] * message.forwarded + ["edited"] * bool(message.edits) + ["\u2605"] * message.starred
         if message.state and message.direction == "out":
             words.append(_STATES[message.state])

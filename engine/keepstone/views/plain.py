@@ -21,7 +21,7 @@ import msgspec
 
 from keepstone.messages.model import VERSION, Attachment, Call, Conversation, Message
 from keepstone.sources.keepstone_jsonl import File
-from keepstone.views.chat import Chat, OpenAttachment, content_of, local_time, time_of
+from keepstone.views.chat import Chat, OpenAttachment, content_of, local_time, minute_of, time_of
 
 HEADER: Final = {"keepstone": "messages", "version": VERSION}
 MAX_MAIL_ATTACHMENT: Final = 50 * 1024 * 1024
@@ -83,7 +83,7 @@ def text_of(chat: Chat, message: Message, zone: tzinfo, files: Sequence[str] | N
     Args:
         files: what its files are called, where that is not what their senders called them.
     """
-    when = local_time(message, zone).strftime("%Y-%m-%d %H:%M")
+    when = minute_of(message, zone)
     author = "" if message.direction == "none" else f"{_named(_author(chat, message))}: "
     said = "\n    ".join(_shown(line) for line in _said(message, files).split("\n"))
     return f"{when} {author}{said}\n".encode("utf-8", "replace")

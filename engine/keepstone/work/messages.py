@@ -26,13 +26,15 @@ from keepstone.messages.model import Call, Conversation, Service
 from keepstone.messages.resolve import Chat, Reading, Shown
 from keepstone.repo.repository import Repository
 from keepstone.work.contents import Contents
+from keepstone.work.overview import Overview, Tally, of_messages, tallies, together
 from keepstone.work.search import Found, Page, Search, Within
-from keepstone.work.stream import ChatStream, Held
+from keepstone.work.stream import UNDATED, ChatStream, Held
 from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, read_state, unlike
 
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
 _Row = tuple[bytes, int, History]
 """A row without its state, the delivery state, and when it was there."""
+_DAY_MS = 86_400_000
 _MONTHS = 64
 """Months of chats that are held while hits are shown."""
 
@@ -59,6 +61,7 @@ class Messages:
         self._months: dict[tuple[bytes, str], dict[bytes, list[_Row]]] = {}
         self._contents: Contents | None = None
         self._shared = Held()
+        self._tallies: dict[bytes, Tally] | None = None
 
     def sources(self) -> dict[bytes, Source]:
         """Return the sources that messages were read from, by their ids in histories."""
@@ -73,23 +76,41 @@ class Messages:
         anchored = [reading for name in chat.ids for reading in self._readings(name)]
         return resolve.messages(anchored, [list(self._readings(name)) for name in chat.exported])
 
-    def stream(self, chat: Chat) -> Iterator[Shown]:
+    def stream(self, chat: Chat, from_ms: int | None = None, to_ms: int | None = None) -> Iterator[Shown]:
         """Yield what `messages` returns, one at a time: a chat may have millions.
 
         Only where exported texts are matched with other sources is the whole chat held: matching needs all of it.
+
+        Args:
+            from_ms, to_ms: the time that is asked for. Months that have nothing to do with it are not read; of the
+                others all messages are given.
         """
-        if len(chat.exported) > (not chat.ids):
+        if _is_matched(chat):
             yield from self.messages(chat)
             return
         told = self._conversations()
         conversations = {name: told[name][0][0] for name in chat.ids or chat.exported}
-        stream = ChatStream(self._known, self._repository, conversations, self._shared, self._time_ms)
+        # Sources may tell times of one message that are hours apart, where one does not know its zone.
+        first = UNDATED if from_ms is None else blocks.month_of(from_ms - _DAY_MS)
+        last = UNDATED if to_ms is None else blocks.month_of(to_ms + _DAY_MS)
+        months = first, last if last != UNDATED else "~"
+        stream = ChatStream(self._known, self._repository, conversations, self._shared, self._time_ms, months)
         few = list(islice(stream.rows(), self.held + 1))
         if len(few) <= self.held:
             yield from resolve.messages([stream.reading(row) for row in few])
             return
         del few
         yield from stream.messages()
+
+    def overview(self, chat: Chat) -> Overview:
+        """Return how many messages a chat has, from when to when, and how much media; the first call counts all."""
+        if self._time_ms is not None or _is_matched(chat):
+            return of_messages(shown.message for shown in self.stream(chat))
+        if self._tallies is None:
+            months = self._by_month(MESSAGES)
+            units = {month: [old for _, old in found] for month, found in months.items()}
+            self._tallies = tallies(units, self._repository)
+        return together(self._tallies.get(name, Tally()) for name in chat.ids or chat.exported)
 
     def calls(self) -> Iterator[Call]:
         """Yield the calls of all services, those of one service in the order of time."""
@@ -213,3 +234,8 @@ class Messages:
 
     def _read(self, entries: Iterable[CatalogueEntry]) -> State:
         return read_state(entries, self._repository)
+
+
+def _is_matched(chat: Chat) -> bool:
+    """Return whether exported texts of a chat are matched with each other or with what has ids."""
+    return len(chat.exported) > (not chat.ids)

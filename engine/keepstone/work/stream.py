@@ -25,7 +25,8 @@ from keepstone.work.units import NAME, OldEntries, all_units
 
 WINDOW_MS: Final = 2_000
 """How far apart readings of one message are that differ by rounding: some sources have seconds."""
-_UNDATED: Final = "0000-00"
+UNDATED: Final = "0000-00"
+"""The month of times that no calendar has."""
 _MINUTE_MS: Final = 60_000
 _BUCKETS: Final = 256
 
@@ -73,6 +74,7 @@ class ChatStream:
         conversations: what each of the chat's names in the archive is.
         held: where blocks are found again.
         time_ms: only what was there at a time, if not None.
+        months: the first and the last to look into.
     """
 
     def __init__(
@@ -82,20 +84,25 @@ class ChatStream:
         conversations: Mapping[bytes, Conversation],
         held: Held,
         time_ms: int | None = None,
+        months: tuple[str, str] = ("", "~"),
     ) -> None:
         self._known, self._reader, self._conversations, self._time_ms = known, reader, conversations, time_ms
-        self._held = held
+        self._held, self._months = held, months
         self._scans = [one.scans for one in known]
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in the order of time."""
         late: list[Row] = []
-        units = ((month, old) for (month, kind), prefix, old in all_units(self._known) if self._concerns(kind, prefix))
+        units = (
+            (month, old)
+            for (month, kind), prefix, old in all_units(self._known)
+            if self._concerns(kind, prefix) and (self._months[0] <= month <= self._months[1] or month == UNDATED)
+        )
         for month, group in groupby(units, key=lambda one: one[0]):
             found = [old for _, old in group]
             of_names = [self._of_name(old, name) for name in self._conversations for old in found]
             rows = of_names[0] if len(of_names) == 1 else merge(*of_names)
-            if month == _UNDATED:  # Times outside the years 1 to 9999 stand in no order, before all others.
+            if month == UNDATED:  # Times outside the years 1 to 9999 stand in no order, before all others.
                 undated = sorted(rows)
                 yield from (row for row in undated if row.time_ms < 0)
                 late += (row for row in undated if row.time_ms >= 0)

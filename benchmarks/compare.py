@@ -245,13 +245,17 @@ def measure_media(tools: Sequence[Tool], base: Path, sources: Sequence[Path], ru
 
 
 def measure_files(tools: Sequence[Tool], base: Path, source: Path, runs: int, results: Results) -> None:
-    """First backup of many small files, once, and then runs in which nothing has changed."""
+    """First backup of many small files and its restore, once, and then runs in which nothing has changed."""
     places = {tool.name: base / f"files-{number}" for number, tool in enumerate(tools)}
     for tool in tools:
         place = places[tool.name]
         run(tool.init(place), tool.environment, base)
         results.add("first backup, small files", tool.name, run(tool.backup(place, [source]), tool.environment, base))
         results.stored["first backup, small files", tool.name] = stored_bytes(place)
+        target = base / "restored"
+        target.mkdir()
+        results.add("restore, small files", tool.name, run(tool.restore(place, target), tool.environment, target))
+        shutil.rmtree(target)
     for _ in range(runs):
         for tool in tools:
             sample = run(tool.backup(places[tool.name], [source]), tool.environment, base)

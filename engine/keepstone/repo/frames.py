@@ -92,6 +92,7 @@ class Frames:
         """
         planned: dict[ChunkId, Found] = {}
         uses: dict[_Key, int] = {}
+        counts: dict[_Key, int] = {}
         whole: dict[_Key, Found] = {}
         for wanted in chunks:
             below = [wanted]
@@ -109,8 +110,11 @@ class Frames:
                 elif row.method != pack.DELTA:
                     whole[key] = found
                 uses[key] = uses.get(key, 0) + 1
+                counts[key] = len(row.ids) // ID_LENGTH
         with self._lock:
-            self._planned, self._uses = planned, uses
+            # What is read of in part only may be read of again soon, so it stays until there is no room.
+            self._planned = planned
+            self._uses = {key: count for key, count in uses.items() if count >= counts[key]}
             # A frame that stands on others is opened when it is asked for: they are there by then.
             self._ahead.plan(
                 Planned(key, sum(pack.frame_lengths(found[1].frames[key[1]])), partial(self._open_ahead, *found))

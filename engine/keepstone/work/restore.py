@@ -7,7 +7,8 @@ restored is reported, and the rest is restored all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -21,7 +22,6 @@ from keepstone.history.container_keys import container_keys
 from keepstone.history.recipe import Piece, decode, expected, is_list, pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
-from keepstone.ids import ChunkId
 from keepstone.repo.repository import Repository
 from keepstone.sources.exclude import Exclusions
 from keepstone.sources.metadata import Attributes
@@ -100,8 +100,10 @@ class _Restore:
         self.restored: list[tuple[Parts, Entry]] = []
         self.files_total: int | None = None
         self.bytes_total: int | None = None
-        self.is_expected = False
-        """Whether the repository knows of what the entry at hand is read."""
+        self.is_new = False
+        """Whether nothing stands in the folder of the entry at hand that could matter."""
+        self.known: list[Piece] | None = None
+        """The pieces of the entry at hand, if the repository knows that they are read next."""
 
     def run(self) -> RestoreResult:
         clock = self.repository.clock
@@ -154,27 +156,27 @@ class _Restore:
             if not self.target.is_empty(place):
                 yield from entries
             while ahead := list(self._ahead(path, entries)):
-                self.repository.expect([chunk for _, chunks in ahead for chunk in chunks])
-                for entry, chunks in ahead:
-                    self.is_expected = bool(chunks)
+                self.repository.expect([one.chunk for _, found in ahead for one in found or () if not one.is_hole])
+                for entry, found in ahead:
+                    self.is_new, self.known = self.options.overwrite == "always", found
                     yield entry
-                    self.is_expected = False
+                    self.is_new, self.known = False, None
         except (Damaged, Unsupported) as error:
             self._problem(place, error)
 
-    def _ahead(self, path: Parts, entries: Iterator[Entry]) -> Iterator[tuple[Entry, list[ChunkId]]]:
+    def _ahead(self, path: Parts, entries: Iterator[Entry]) -> Iterator[tuple[Entry, list[Piece] | None]]:
         """Yield entries with what they are read from, up to a folder, a container, or what has very many chunks."""
         left = _MOST_AHEAD
         for entry in entries:
-            chunks: list[ChunkId] = []
+            found = None
             if entry.kind == tree.FILE and self._wanted((*path, entry.name)):
                 try:
-                    found = islice(self._pieces(entry), left + 1)
-                    chunks = [piece.chunk for piece in found if not piece.is_hole]
+                    found = list(islice(self._pieces(entry), left + 1))
+                    left -= len(found)
                 except (Damaged, Unsupported):
                     left = 0  # Whoever restores it says so.
-            left -= 1 + len(chunks)
-            yield entry, chunks if left >= 0 else []
+            left -= 1
+            yield entry, found if left >= 0 else None
             if entry.kind == tree.FOLDER or left <= 0:
                 return
 
@@ -184,8 +186,7 @@ class _Restore:
 
     def _wanted(self, path: Parts) -> bool:
         include, exclude = self.options.include, self.options.exclude
-        joined = _joined(path)
-        if exclude is not None and exclude.excluded(joined, False):
+        if exclude is not None and exclude.excluded(_joined(path), False):
             return False
         if include is None:
             return True
@@ -221,7 +222,7 @@ class _Restore:
             self.result.folders += 1
 
     def _restore_entry(self, place: Parts, entry: Entry) -> None:
-        existing = self.target.existing(place)
+        existing = None if self.is_new else self.target.existing(place)
         if existing is not None and self._keep(existing, entry):
             self.result.files_skipped += 1
             self.listener(events.FileDone(_joined(place), "skipped", entry.size))
@@ -264,10 +265,11 @@ class _Restore:
 
     def _file(self, place: Parts, entry: Entry) -> str:
         """Restore one file, taking from what stands there what is the same."""
-        if self._is_container(entry):
+        known = self.known
+        if known is None and self._is_container(entry):
             return self._container(place, entry)
         result = self.result
-        with self.target.open_existing(place) as standing:
+        with nullcontext() if self.is_new else self.target.open_existing(place) as standing:
             wanted = list(self._fetch_plan(entry, standing)) if standing is not None and standing.size else None
             if wanted is not None and standing is not None and standing.size == entry.size and all(wanted):
                 self._report(place, self.target.apply(place, self._attributes(entry)))
@@ -275,10 +277,10 @@ class _Restore:
                 self._restored(place, entry)
                 return "identical"
             with self.target.create_file(place) as file:
-                offset = 0
-                found = self._pieces(entry)
-                if wanted is None and not self.is_expected:  # What stands there already is not read.
-                    found = expected(found, self.repository)
+                offset = end = 0
+                found: Iterable[Piece] = self._pieces(entry) if known is None else known
+                if wanted is None and known is None:  # What stands there already is not read.
+                    found = expected(iter(found), self.repository)
                 for number, piece in enumerate(found):
                     if not piece.is_hole:
                         if wanted is not None and standing is not None and wanted[number]:
@@ -289,9 +291,10 @@ class _Restore:
                         if len(data) != piece.length:
                             raise Unsupported(self.name, "has a recipe whose lengths do not fit its chunks")
                         file.write_at(offset, data)
+                        end = offset + piece.length
                     offset += piece.length
                     result.bytes_restored += piece.length
-                    if not number % 16:
+                    if number % 16 == 15:
                         self.listener(
                             events.Progress(
                                 result.files_restored,
@@ -302,7 +305,8 @@ class _Restore:
                         )
                 if offset != entry.size:
                     raise Unsupported(self.name, "has a recipe whose lengths do not fit the file")
-                file.set_size(offset)
+                if end != offset:
+                    file.set_size(offset)
                 self._report(place, file.commit(self._attributes(entry)))
         result.files_restored += 1
         self._restored(place, entry)

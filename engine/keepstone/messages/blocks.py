@@ -14,6 +14,8 @@ conversation by day, hour and minute. Equal states are equal bytes, and the join
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +26,7 @@ import msgspec
 
 from keepstone import encoding
 from keepstone.errors import Unsupported
+from keepstone.messages.identity import LENGTH as IDENTITY_LENGTH
 from keepstone.messages.identity import identity
 from keepstone.messages.merge import History, State
 from keepstone.messages.model import (
@@ -415,10 +418,27 @@ class Columns:
         found: int = _TIME.unpack_from(self.times, row * _TIME.size)[0]
         return found
 
+    def all_times(self) -> array[int]:
+        """Return the times of all rows."""
+        return _numbers(array("q", self.times))
+
+    def beginnings(self) -> array[int]:
+        """Return the first 8 bytes of each row's identity, as numbers."""
+        if len(self.identities) == self.rows * IDENTITY_LENGTH:
+            return _numbers(array("Q", self.identities)[::2])
+        return array("Q", (int.from_bytes(self.identity(row)[:8], "big") for row in range(self.rows)))
+
     def identity(self, row: int) -> bytes:
         """Return the identity of a row."""
         length = len(self.identities) // self.rows
         return self.identities[row * length : (row + 1) * length]
+
+
+def _numbers(stored: array[int]) -> array[int]:
+    """Return numbers that are stored with the highest byte first."""
+    if sys.byteorder == "little":
+        stored.byteswap()
+    return stored
 
 
 SEPARATOR: Final = b"\xff"

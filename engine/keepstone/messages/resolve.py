@@ -66,10 +66,11 @@ class Shown:
 
 def fold(readings: Iterable[Reading]) -> Shown:
     """Return the one message of some readings; there is at least one."""
-    ranked = sorted(readings, key=_rank, reverse=True)
-    first = ranked[0].message
+    ranked = list(readings)
     if len(ranked) == 1:
-        return Shown(first, tuple(ranked))
+        return Shown(ranked[0].message, tuple(ranked))
+    ranked.sort(key=_rank, reverse=True)
+    first = ranked[0].message
     fields: dict[str, Any] = {}  # Any: whatever fields of a message are.
     for name, default in _ENRICHED.items():
         if getattr(first, name) == default:

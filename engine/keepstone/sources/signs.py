@@ -43,6 +43,8 @@ _DATED: Final = re.compile(
     rf"[^\d{_SPACES}]*[{_SPACES}].*\d[:.]\d\d"
 )
 """How a line of an exported chat begins, in the digits of any script: a date, and behind a space a time."""
+_FIRST: Final = b"[0123456789"
+"""With what it begins, if with ASCII: told without a look at the line."""
 _LOG: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
@@ -78,6 +80,9 @@ def _shows_json(base: bytes, start: bytes) -> bool:
 
 def _shows_chat(head: bytes) -> bool:
     """Return whether the first line begins as one of an exported chat, and not as one of a program's log."""
+    first = head[:1]
+    if first < b"\x80" and first not in _FIRST:
+        return False
     line = head.partition(b"\n")[0].decode("utf-8", "ignore")
     return _DATED.match(line) is not None and _LOG.match(line) is None
 

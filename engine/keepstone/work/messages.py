@@ -94,7 +94,8 @@ class Messages:
         first = UNDATED if from_ms is None else blocks.month_of(from_ms - _DAY_MS)
         last = UNDATED if to_ms is None else blocks.month_of(to_ms + _DAY_MS)
         months = first, last if last != UNDATED else "~"
-        stream = ChatStream(self._known, self._repository, conversations, self._shared, self._time_ms, months)
+        units = self._by_month(MESSAGES)
+        stream = ChatStream(self._known, units, self._repository, conversations, self._shared, self._time_ms, months)
         few = list(islice(stream.rows(), self.held + 1))
         if len(few) <= self.held:
             yield from resolve.messages([stream.reading(row) for row in few])

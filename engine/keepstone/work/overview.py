@@ -18,9 +18,6 @@ from keepstone.messages import blocks
 from keepstone.messages.model import Attachment, Message
 from keepstone.work.units import NAME, OldEntries
 
-_FULL = 16
-"""Bytes of an identity."""
-
 
 @dataclass(frozen=True, slots=True)
 class Overview:
@@ -83,9 +80,7 @@ def tallies(units: Mapping[str, Iterable[OldEntries]], reader: ChunkReader) -> d
     for recipe in _recipes(units):
         data = read_whole(recipe, reader, NAME, blocks.MAX_BLOCK)
         columns = blocks.columns_of(data, NAME)
-        times = array("q", columns.times)
-        times.byteswap()
-        identities = _beginnings(columns)
+        times, identities = columns.all_times(), columns.beginnings()
         ends = list(accumulate(rows for _, rows in columns.groups))
         for end, (name, rows) in zip(ends, columns.groups, strict=True):
             theirs = times[end - rows : end]
@@ -101,11 +96,3 @@ def _recipes(units: Mapping[str, Iterable[OldEntries]]) -> Iterator[bytes]:
     for month in units.values():
         entries = (entry for old in month for theirs in old.values() for entry in theirs)
         yield from {block.recipe for entry in entries for block in entry.blocks}
-
-
-def _beginnings(columns: blocks.Columns) -> array[int]:
-    if columns.rows and len(columns.identities) == columns.rows * _FULL:
-        beginnings = array("Q", columns.identities)[::2]
-        beginnings.byteswap()
-        return beginnings
-    return array("Q", (int.from_bytes(columns.identity(row)[:8], "big") for row in range(columns.rows)))

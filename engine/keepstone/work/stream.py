@@ -12,16 +12,16 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush, merge
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby, islice
 from typing import Final, NamedTuple, TypeAlias
 
-from keepstone.history.catalogue import MESSAGES, Catalogue, CatalogueEntry, read_whole
+from keepstone.history.catalogue import Catalogue, CatalogueEntry, read_whole
 from keepstone.history.recipe import ChunkReader
 from keepstone.messages import blocks, resolve
 from keepstone.messages.merge import History, Scans, State, Times, join, join_scans, there
 from keepstone.messages.model import Conversation
 from keepstone.messages.resolve import Reading, Shown
-from keepstone.work.units import NAME, OldEntries, all_units
+from keepstone.work.units import NAME, OldEntries
 
 WINDOW_MS: Final = 2_000
 """How far apart readings of one message are that differ by rounding: some sources have seconds."""
@@ -55,15 +55,20 @@ class Held:
         self._blocks: dict[bytes, Rows] = {}
         self._left = most_rows
 
+    @property
+    def has_room(self) -> bool:
+        return self._left > 0
+
     def get(self, recipe: bytes) -> Rows | None:
         return self._blocks.get(recipe)
 
     def add(self, recipe: bytes, rows: Rows) -> None:
-        """Keep a block, while there is room: who comes around again and again is not helped by keeping the newest."""
-        count = sum(map(len, rows.values()))
-        if count <= self._left:
-            self._left -= count
-            self._blocks[recipe] = rows
+        """Keep a block; to be asked while there is room.
+
+        Who comes around again and again is not helped by keeping the newest.
+        """
+        self._left -= sum(map(len, rows.values()))
+        self._blocks[recipe] = rows
 
 
 class ChatStream:
@@ -71,6 +76,7 @@ class ChatStream:
 
     Args:
         known: the catalogues.
+        units: their units of messages, by month in the order of time.
         conversations: what each of the chat's names in the archive is.
         held: where blocks are found again.
         time_ms: only what was there at a time, if not None.
@@ -80,6 +86,7 @@ class ChatStream:
     def __init__(
         self,
         known: Sequence[Catalogue],
+        units: Mapping[str, Sequence[tuple[str, OldEntries]]],
         reader: ChunkReader,
         conversations: Mapping[bytes, Conversation],
         held: Held,
@@ -87,19 +94,16 @@ class ChatStream:
         months: tuple[str, str] = ("", "~"),
     ) -> None:
         self._known, self._reader, self._conversations, self._time_ms = known, reader, conversations, time_ms
+        self._units = units
         self._held, self._months = held, months
         self._scans = [one.scans for one in known]
+        self._digits = [name.hex() for name in conversations]
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in the order of time."""
         late: list[Row] = []
-        units = (
-            (month, old)
-            for (month, kind), prefix, old in all_units(self._known)
-            if self._concerns(kind, prefix) and (self._months[0] <= month <= self._months[1] or month == UNDATED)
-        )
-        for month, group in groupby(units, key=lambda one: one[0]):
-            found = [old for _, old in group]
+        for month in self._asked():
+            found = [old for prefix, old in self._units[month] if self._concerns(prefix)]
             of_names = [self._of_name(old, name) for name in self._conversations for old in found]
             rows = of_names[0] if len(of_names) == 1 else merge(*of_names)
             if month == UNDATED:  # Times outside the years 1 to 9999 stand in no order, before all others.
@@ -126,9 +130,12 @@ class ChatStream:
 
     # Rows ------------------------------------------------------------------------------------------------
 
-    def _concerns(self, kind: str, prefix: str) -> bool:
-        digits = (name.hex() for name in self._conversations)
-        return kind == MESSAGES and any(one.startswith(prefix) or prefix.startswith(one) for one in digits)
+    def _concerns(self, prefix: str) -> bool:
+        return any(one.startswith(prefix) or prefix.startswith(one) for one in self._digits)
+
+    def _asked(self) -> list[str]:
+        first, last = self._months
+        return [month for month in self._units if first <= month <= last or month == UNDATED]
 
     def _of_name(self, old: OldEntries, name: bytes) -> Iterator[Row]:
         """Yield the rows of a conversation in a unit, in the order of time."""
@@ -158,16 +165,18 @@ class ChatStream:
     def _of_block(self, recipe: bytes, name: bytes, shared: bool) -> Iterator[Row]:
         found = self._held.get(recipe)
         if found is None:
-            found = self._decoded(recipe)
-            if shared:
+            all_of_it = shared and self._held.has_room
+            found = self._decoded(recipe, b"" if all_of_it else name)
+            if all_of_it:
                 self._held.add(recipe, found)
         for row, delivery, history in found.get(name, ()):
             head = blocks.read_head(row, NAME)
             yield Row(head.time_ms, head.order, head.identity, name, row, delivery, history)
 
-    def _decoded(self, recipe: bytes) -> Rows:
+    def _decoded(self, recipe: bytes, begin: bytes) -> Rows:
+        """Return the rows of a block, of conversations whose ids begin as told."""
         found: Rows = {}
-        state = blocks.decode(read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK), NAME)
+        state = blocks.decode(read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK), NAME, begin)
         for key, (delivery, history) in state.items():
             found.setdefault(key[: blocks.NAME_LENGTH], []).append((key[blocks.NAME_LENGTH :], delivery, history))
         return found
@@ -197,22 +206,41 @@ class ChatStream:
         return Reading(blocks.read_message(row.row, found.service, found.key, row.delivery, NAME), row.history)
 
     def _far_apart(self) -> frozenset[int]:
-        """Return the beginnings of identities whose readings do not meet in one window."""
-        met = [array("Q") for _ in range(_BUCKETS)]
-        recent: dict[int, int] = {}
-        for row in self.rows():
-            start = row.time_ms - WINDOW_MS
-            while recent and recent[first := next(iter(recent))] < start:
-                del recent[first]
-            short = _short(row.identity)
-            if short not in recent:
-                recent[short] = row.time_ms
-                met[short % _BUCKETS].append(short)
+        """Return the beginnings of identities whose readings do not meet in one window: a look at columns alone."""
+        names, times = ([array(kind) for _ in range(_BUCKETS)] for kind in "Qq")
+        for recipe in self._blocks():
+            columns = blocks.columns_of(read_whole(recipe, self._reader, NAME, blocks.MAX_BLOCK), NAME)
+            found = zip(columns.beginnings(), columns.all_times(), strict=True)
+            for conversation, count in columns.groups:
+                theirs = islice(found, count)
+                if conversation in self._conversations:
+                    for short, time_ms in theirs:
+                        names[short % _BUCKETS].append(short)
+                        times[short % _BUCKETS].append(time_ms)
+                else:
+                    deque(theirs, 0)
         far: set[int] = set()
-        for bucket in met:
-            ordered = sorted(bucket)
-            far.update(one for one, following in pairwise(ordered) if one == following)
+        for bucket, when in zip(names, times, strict=True):
+            first: tuple[int, int] | None = None
+            for one in sorted(zip(bucket, when, strict=True)):
+                if first is None or one[0] != first[0]:
+                    first = one
+                elif one[1] - first[1] > WINDOW_MS:
+                    far.add(one[0])
         return frozenset(far)
+
+    def _blocks(self) -> set[bytes]:
+        """Return the blocks that may have rows of the chat."""
+        return {
+            block.recipe
+            for month in self._asked()
+            for prefix, old in self._units[month]
+            if self._concerns(prefix)
+            for entries in old.values()
+            for entry in entries
+            if self._concerns(entry.prefix)
+            for block in entry.blocks
+        }
 
     def _folded(self, but: frozenset[int]) -> Iterator[Shown]:
         """Yield the messages whose readings meet in a window."""

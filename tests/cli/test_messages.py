@@ -39,7 +39,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
         message(2, "two\nlines", reactions=(Reaction(author="", emoji="\U0001f44d"),)), message(3, "=1+1"),
     ]  # fmt: skip
     bo = Conversation(service="signal", key="b", title="Bo")
-    calls = [Call(identity=b"c" * 16, service="signal", time_ms=1_700_000_000_000, seconds=75, direction="out",
+    hidden = Call(identity=b"h" * 16, service="phone", time_ms=1_700_000_100_000, direction="in", outcome="rejected")
+    calls = [hidden, Call(identity=b"c" * 16, service="signal", time_ms=1_700_000_000_000, seconds=75, direction="out",
                   outcome="answered", people=(Person(address="1", name="Ana"),))]  # fmt: skip
     data = b"".join(plain.jsonl([Chat(ana, said), Chat(bo, [message(9, "hello Bo", "b")])], calls))
     (base / "source").mkdir()
@@ -47,7 +48,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     box.run("init")
     box.env["TZ"] = "UTC"
     run = box.run("--json", "backup", base / "source")
-    assert (run.document["messages_read"], run.document["calls_read"], run.document["message_sources"]) == (5, 1, 1)
+    assert (run.document["messages_read"], run.document["calls_read"], run.document["message_sources"]) == (5, 2, 1)
     return Kept(box, base / "source")
 
 
@@ -121,8 +122,9 @@ def test_search_marks_words_on_a_terminal_which_nothing_else_steers(kept: Kept) 
 
 
 def test_calls_are_listed(kept: Kept) -> None:
-    (line,) = kept.box.run("calls").lines[2:]
-    assert line.split() == ["2023-11-14", "22:13", "signal", "out", "answered", "1:15", "Ana"]
+    ana, hidden = sorted(kept.box.run("calls").lines[2:])
+    assert ana.split() == ["2023-11-14", "22:13", "signal", "out", "answered", "1:15", "Ana"]
+    assert hidden.split() == ["2023-11-14", "22:15", "phone", "in", "rejected", "0:00", "unknown"]
 
 
 def test_every_form_of_export_has_every_message(kept: Kept, tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_every_form_of_export_has_every_message(kept: Kept, tmp_path: Path) -> N
         assert "hello Bo" in text
     records = [json.loads(line) for line in (tmp_path / "jsonl").read_text("utf-8").splitlines()]
     assert sum("message" in record for record in records) == 5
-    assert sum("call" in record for record in records) == 1
+    assert sum("call" in record for record in records) == 2
     assert "'=1+1" in (tmp_path / "csv").read_text("utf-8")
     kept.box.run("export", "-o", tmp_path / "pages", "--chat", "Bo")
     assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == ["chat-00001-bo.html", "index.html"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from keepstone.views.chat import time_of
+from keepstone.views.chat import shown_time
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, here
 from keepstone_cli.output import clean
@@ -27,9 +27,10 @@ def command(settings: Settings, snapshot: str | None) -> None:
         return
     rows = [
         (
-            time_of(call.time_ms, zone).strftime("%Y-%m-%d %H:%M"), call.service, call.direction, call.outcome,
+            shown_time(call.time_ms, zone), call.service, call.direction, call.outcome,
             f"{call.seconds // 60}:{call.seconds % 60:02}",
-            ", ".join(clean(person.name or person.address) for person in call.people),
+            ", ".join(clean(person.name or person.address) for person in call.people if person.name or person.address)
+            or "unknown",
         )
         for call in calls
     ]  # fmt: skip

@@ -304,6 +304,8 @@ class Writer:
         self._drain()
         if self._unindexed:
             self._store_index(names_only=len(self._unindexed) <= WORKERS)
+        with self._lock:  # What comes next, if anything, is other work, and needs memory itself.
+            self._pieces.clear()
 
     def _merge(self, packs: list[OpenPack]) -> OpenPack:
         """Put the rests of a run into one pack: a small run stores few objects."""

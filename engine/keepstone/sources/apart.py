@@ -33,7 +33,10 @@ from keepstone.messages.model import Call, Conversation, Item, Loss, Message
 from keepstone.sources.reading import Copies, Folder, Options, Reader, UnreadableSource
 
 MAX_PART: Final = 64 * 1024 * 1024
-MAX_READ: Final = 1024 * 1024
+MAX_READ: Final = 4 * 1024 * 1024
+"""What is asked for at once of a file that is read on. The child waits for it, and so does nothing meanwhile."""
+FIRST_READ: Final = 1024 * 1024
+"""Of a file that may not be read on."""
 BATCH: Final = 512
 """Records in one part."""
 BATCH_BYTES: Final = 1024 * 1024
@@ -346,7 +349,7 @@ class _RemoteFolder:
         return msgspec.msgpack.decode(self._ask(_SIZE, os.fsencode(name)), type=int)
 
     def open(self, name: str) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(_RemoteFile(self, name, self.size(name)), MAX_READ))
+        return cast(BinaryIO, io.BufferedReader(_RemoteFile(self, name, self.size(name)), FIRST_READ))
 
     def part(self, name: str, offset: int, length: int) -> bytes:
         return msgspec.msgpack.decode(self._ask(_READ, (os.fsencode(name), offset, length)), type=bytes)
@@ -365,6 +368,8 @@ class _RemoteFile(io.RawIOBase):
     def __init__(self, folder: _RemoteFolder, name: str, size: int) -> None:
         super().__init__()
         self._folder, self._name, self._size, self._at = folder, name, size, 0
+        self._part, self._start = b"", 0
+        """What was read last, and where it stands."""
 
     def readable(self) -> bool:
         return True
@@ -381,7 +386,12 @@ class _RemoteFile(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast(bytearray, buffer)).cast("B")
-        data = self._folder.part(self._name, self._at, min(len(view), MAX_READ)) if self._at < self._size else b""
+        end = self._start + len(self._part)
+        if not self._start <= self._at < end and self._at < self._size:
+            length = MAX_READ if self._part and self._at == end else min(len(view), MAX_READ)
+            self._part, self._start = self._folder.part(self._name, self._at, length), self._at
+        past = self._at - self._start
+        data = memoryview(self._part)[past : past + len(view)] if past >= 0 else memoryview(b"")
         view[: len(data)] = data
         self._at += len(data)
         return len(data)

@@ -144,6 +144,7 @@ class _Backup:
             self.repository, self.writer, self.content, root.content, self.parent, self.host, self.time_ns,
             self.tally.tell, self.tally.candidates, at_hand,
         )  # fmt: skip
+        self.repository.spare_memory()  # Of what sorted the messages, before the last packs are sealed.
         self.writer.flush()
 
     def _publish(self, root: Finished) -> BackupResult:

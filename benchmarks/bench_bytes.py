@@ -51,7 +51,8 @@ def test_build_pack(gauge: Any, keys: SubKeys, cipher: str) -> None:
     rng = random.Random(14)
     count = layout.PACK_TARGET // layout.FRAME_TARGET
     frames = [pack.make_frame(_chunks(keys, rng.randbytes(layout.FRAME_TARGET)), 0) for _ in range(count)]
-    arguments = (frames, keys, REPOSITORY, sealing.ALGORITHMS[cipher], bytearray(layout.PACK_TARGET * 2))
+    memory = memoryview(bytearray(layout.PACK_TARGET * 2))
+    arguments = (frames, keys, REPOSITORY, sealing.ALGORITHMS[cipher], lambda size: memory)
     stored = gauge.run.pedantic(pack.build_pack, arguments, rounds=10, warmup_rounds=1)
     gauge.note(cipher=cipher, frames=len(frames), stored=len(stored))
     gauge.speed(layout.PACK_TARGET)

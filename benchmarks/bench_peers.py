@@ -16,8 +16,8 @@ import pytest
 from blake3 import blake3
 
 import references  # It stands beside this file.
-from conftest import MEGABYTES
 from keepstone.chunking import Chunker, Parameters, Secrets, kernels
+from measuring import MEGABYTES
 
 Cut = Callable[[bytes], int]
 """Cuts data into chunks and returns how many they are."""

@@ -288,7 +288,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], row: bytes, name: str) -> T:
 # Places -----------------------------------------------------------------------------------------------------
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_MS = 86_400_000
+DAY_MS: Final = 86_400_000
 _UNDATED = "0000-00-00T00:00"
 _MONTH_LENGTH = len("0000-00")
 _LENGTHS = (7, 10, 13, 16)
@@ -299,7 +299,7 @@ _months: dict[int, str] = {}
 
 def month_of(time_ms: int) -> str:
     """Return the month of a time: `2024-05`; `0000-00` outside the years 1 to 9999."""
-    day = time_ms // _DAY_MS
+    day = time_ms // DAY_MS
     found = _months.get(day)
     if found is None:
         if len(_months) > _MOST_DAYS:
@@ -549,18 +549,20 @@ def decode(data: bytes, name: str, begin: bytes = b"") -> State:
 
 def columns_of(data: bytes, name: str) -> Columns:
     """Return what is searched of a block."""
+    return _columns(_checked(data, name))
+
+
+def columns_and_attachments(data: bytes, name: str) -> tuple[Columns, list[tuple[int, tuple[Attachment, ...]]]]:
+    """Return the columns of a block of messages, and its attachments with the number of the row that has them."""
     block = _checked(data, name)
+    rows = encoding.decode(_rest_decoder, block.rest, name).rows if _ATTACHED in data else []
+    found = ((number, bytes(row)) for number, row in enumerate(rows))
+    attached = [(n, _decode(_left_decoder, raw, name).more.attachments) for n, raw in found if _ATTACHED in raw]
+    return _columns(block), attached
+
+
+def _columns(block: _Block) -> Columns:
     return Columns(block.repeats, block.texts, block.times, block.identities, block.groups)
-
-
-def attachments_of(data: bytes, name: str) -> Iterator[tuple[int, tuple[Attachment, ...]]]:
-    """Yield the attachments of a block of messages, with the number of the row that has them."""
-    if _ATTACHED not in data:
-        return
-    for number, row in enumerate(encoding.decode(_rest_decoder, _checked(data, name).rest, name).rows):
-        raw = bytes(row)
-        if _ATTACHED in raw:
-            yield number, _decode(_left_decoder, raw, name).more.attachments
 
 
 def _checked(data: bytes, name: str) -> _Block:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from keepstone.messages.blocks import DAY_MS
 from keepstone.messages.model import Direction, Message
 
 QUARTER_MS = 15 * 60_000
 SUMMER_MS = 60 * 60_000
 FARTHEST_MS = 15 * 3_600_000
-DAY_MS = 86_400_000
 _RARE = 8
 """A text that the chat has more often does not vote; one that it has once has so many votes."""
 _NEAR_DAYS = 3
@@ -161,8 +161,8 @@ def _days(text: Sequence[Message], votes: dict[int, Counter[int]], precision: in
     """
     found: dict[int, int] = {}
     last: int | None = None
-    told = [(day, _ranked(counts)[0][0]) for day, counts in sorted(votes.items(), reverse=True) if counts]
-    for day, messages in groupby(sorted(text, key=lambda m: m.time_ms), key=lambda m: m.time_ms // DAY_MS):
+    told = [(day, _ranked(counts)[0][0]) for day, counts in sorted(votes.items(), reverse=True)]
+    for day, messages in groupby(text, key=lambda m: m.time_ms // DAY_MS):
         near: Counter[int] = Counter()
         for other in range(day - _NEAR_DAYS, day + _NEAR_DAYS + 1):
             for offset, count in votes.get(other, {}).items():

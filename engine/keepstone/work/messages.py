@@ -34,7 +34,6 @@ from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, r
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
 _Row = tuple[bytes, int, History]
 """A row without its state, the delivery state, and when it was there."""
-_DAY_MS = 86_400_000
 _MONTHS = 64
 """Months of chats that are held while hits are shown."""
 
@@ -91,8 +90,8 @@ class Messages:
         told = self._conversations()
         conversations = {name: told[name][0][0] for name in chat.ids or chat.exported}
         # Sources may tell times of one message that are hours apart, where one does not know its zone.
-        first = UNDATED if from_ms is None else blocks.month_of(from_ms - _DAY_MS)
-        last = UNDATED if to_ms is None else blocks.month_of(to_ms + _DAY_MS)
+        first = UNDATED if from_ms is None else blocks.month_of(from_ms - blocks.DAY_MS)
+        last = UNDATED if to_ms is None else blocks.month_of(to_ms + blocks.DAY_MS)
         months = first, last if last != UNDATED else "~"
         units = self._by_month(MESSAGES)
         stream = ChatStream(self._known, units, self._repository, conversations, self._shared, self._time_ms, months)
@@ -108,9 +107,7 @@ class Messages:
         if self._time_ms is not None or _is_matched(chat):
             return of_messages(shown.message for shown in self.stream(chat))
         if self._tallies is None:
-            months = self._by_month(MESSAGES)
-            units = {month: [old for _, old in found] for month, found in months.items()}
-            self._tallies = tallies(units, self._repository)
+            self._tallies = tallies(self._old_by_month(), self._repository)
         return together(self._tallies.get(name, Tally()) for name in chat.ids or chat.exported)
 
     def calls(self) -> Iterator[Call]:
@@ -137,10 +134,7 @@ class Messages:
         The texts are read once and stay in memory, folded, for the next search.
         """
         if self._search is None:
-            months = self._by_month(MESSAGES)
-            self._search = Search(
-                {month: [old for _, old in found] for month, found in months.items()}, self._repository
-            )
+            self._search = Search(self._old_by_month(), self._repository)
         if self._time_ms is not None:
             within = within or Within()
             asked = within.holds
@@ -226,6 +220,10 @@ class Messages:
             for (at, found), prefix, old in all_units(self._known):
                 self._units.setdefault(found, {}).setdefault(at, []).append((prefix, old))
         return self._units.get(kind, {})
+
+    def _old_by_month(self) -> dict[str, list[OldEntries]]:
+        """Return the entries of all units of messages."""
+        return {month: [old for _, old in found] for month, found in self._by_month(MESSAGES).items()}
 
     def _state(self, old: OldEntries, begin: bytes = b"") -> State:
         """Return what the catalogues say of a unit together; or more exactly, of keys that begin as told."""

@@ -60,7 +60,9 @@ def together(tallies: Iterable[Tally]) -> Overview:
     found = list(tallies)
     first = [one.first_ms for one in found if one.first_ms is not None]
     last = [one.last_ms for one in found if one.last_ms is not None]
-    media = {key: size for one in found for key, size in one.media.items()}
+    media: dict[bytes | tuple[bytes, int], int] = {}
+    for one in found:
+        media.update((key, max(media.get(key, 0), size)) for key, size in one.media.items())
     messages = len(set().union(*(one.identities for one in found)))
     return Overview(messages, min(first, default=None), max(last, default=None), sum(media.values()))
 
@@ -79,13 +81,13 @@ def tallies(units: Mapping[str, Iterable[OldEntries]], reader: ChunkReader) -> d
     found: dict[bytes, Tally] = {}
     for recipe in _recipes(units):
         data = read_whole(recipe, reader, NAME, blocks.MAX_BLOCK)
-        columns = blocks.columns_of(data, NAME)
+        columns, attached = blocks.columns_and_attachments(data, NAME)
         times, identities = columns.all_times(), columns.beginnings()
         ends = list(accumulate(rows for _, rows in columns.groups))
         for end, (name, rows) in zip(ends, columns.groups, strict=True):
             theirs = times[end - rows : end]
             found.setdefault(name, Tally()).add(identities[end - rows : end], min(theirs), max(theirs))
-        for number, attachments in blocks.attachments_of(data, NAME):
+        for number, attachments in attached:
             name = columns.groups[bisect_right(ends, number)][0]
             found[name].attach(columns.identity(number), attachments)
     return found

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from keepstone.history.catalogue import CONTENTS
-from keepstone.messages import blocks
+from keepstone.messages import blocks, splitting
 from keepstone.messages.model import Call, Conversation, Item, Loss, Message
 from keepstone.work.archive import Origin
 from messages.chats import START_MS, conversation, items, messages
@@ -56,7 +56,7 @@ def test_a_day_rewrites_only_the_blocks_that_it_changes() -> None:
     found = list(messages(1, 1000, chats=10, days=300))
     first = archives.ingest([], [reading(PHONE, 1, found[:990])])
     archives.ingest([first], [reading(PHONE, 2, found)])
-    touched = {blocks.month_of(m.time_ms) for m in found[990:]}
+    touched = {splitting.month_of(m.time_ms) for m in found[990:]}
     assert archives.work.joined == len(touched)
     assert archives.work.blocks_read <= len(touched)
     assert archives.work.rows_new == 10
@@ -104,7 +104,7 @@ def test_calls_and_conversations_are_kept() -> None:
     states = archives.states(recipe)
     (row,) = states["", "k", blocks.conversation_id(chat.service, "", chat.key)]
     assert blocks.read_conversation(row, "a row") == chat
-    (row,) = states[blocks.month_of(START_MS), "c", blocks.calls_id("phone")]
+    (row,) = states[splitting.month_of(START_MS), "c", blocks.calls_id("phone")]
     assert blocks.read_call(row, "phone", "a row") == call
 
 
@@ -130,7 +130,7 @@ def test_text_that_has_no_encoding_is_kept_as_far_as_it_has() -> None:
 
 
 def test_a_month_that_is_large_is_split_by_its_content_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "SPLIT_ABOVE", 2000)
+    monkeypatch.setattr(splitting, "SPLIT_ABOVE", 2000)
     found = list(messages(1, 400, chats=2, days=40))
     one, two = Archives(), Archives()
     whole = one.ingest([], [reading(PHONE, 1, found)])
@@ -145,12 +145,12 @@ def test_a_month_that_is_large_is_split_by_its_content_alone(monkeypatch: pytest
 
 @pytest.mark.parametrize("seed", range(5))
 def test_units_split_and_join_in_any_order(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "SPLIT_ABOVE", 1500)
+    monkeypatch.setattr(splitting, "SPLIT_ABOVE", 1500)
     check_order(random.Random(seed), chats=20)
 
 
 def test_rows_at_one_time_split_by_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "SPLIT_ABOVE", 500)
+    monkeypatch.setattr(splitting, "SPLIT_ABOVE", 500)
     archives = Archives()
     found = [msgspec.structs.replace(m, time_ms=5, chat="c", service="sms") for m in some(60)]
     recipe = archives.ingest([], [(PHONE, 1, [Conversation(service="sms", key="c"), *found])])

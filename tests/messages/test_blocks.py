@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.errors import Unsupported
-from keepstone.messages import blocks
+from keepstone.messages import blocks, splitting
 from keepstone.messages.merge import State
 from keepstone.messages.model import Attachment, Call, Conversation, Message, Person
 
@@ -44,7 +44,7 @@ def test_the_example_of_the_format_page_holds() -> None:
     lines = dict(
         line.strip().split(" = ") for line in section.splitlines() if line.startswith("    ") and " = " in line
     )
-    ((unit),) = blocks.split("2023-11", "", example_state(), "a block")
+    ((unit),) = splitting.split("2023-11", "", example_state(), "a block")
     assert lines == {
         "id of the conversation": CHAT.hex(),
         "row of the first message": blocks.message_row(FIRST).hex(),
@@ -66,7 +66,7 @@ def test_a_row_has_only_shortest_forms() -> None:
     """As an encoder that knows nothing of records writes the same values."""
     for row in (blocks.message_row(FIRST), blocks.message_row(SECOND), blocks.call_row(CALL)):
         assert msgspec.msgpack.encode(msgspec.msgpack.decode(row)) == row
-    ((unit),) = blocks.split("2023-11", "", example_state(), "a block")
+    ((unit),) = splitting.split("2023-11", "", example_state(), "a block")
     assert msgspec.msgpack.encode(msgspec.msgpack.decode(unit.blocks[0][1])) == unit.blocks[0][1]
 
 
@@ -77,7 +77,7 @@ def test_the_order_of_extra_fields_makes_no_difference() -> None:
 
 @given(st.binary(max_size=60), st.integers(0, 400))
 def test_what_is_no_block_is_unsupported_and_nothing_else(noise: bytes, at: int) -> None:
-    ((unit),) = blocks.split("2023-11", "", example_state(), "a block")
+    ((unit),) = splitting.split("2023-11", "", example_state(), "a block")
     whole = unit.blocks[0][1]
     for data in (noise, whole[:at], whole[:at] + noise + whole[at + len(noise) :]):
         try:
@@ -92,4 +92,4 @@ def test_what_is_no_block_is_unsupported_and_nothing_else(noise: bytes, at: int)
     [(0, "1970-01"), (-1, "1969-12"), (1_717_199_999_999, "2024-05"), (1 << 62, "0000-00"), (-(1 << 62), "0000-00")],
 )
 def test_months_are_those_of_utc(time_ms: int, month: str) -> None:
-    assert blocks.month_of(time_ms) == month
+    assert splitting.month_of(time_ms) == month

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import keepstone
-from keepstone.messages import blocks
+from keepstone.messages import splitting
 from keepstone.messages.model import Item, Loss, Message
 from keepstone.work.archive import Origin
 from keepstone.work.take_messages import Showing
@@ -98,13 +98,13 @@ def live(folder: Path, seed: int, days: int = DAYS) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_no_message_is_ever_dropped(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "SPLIT_ABOVE", 3_000)
+    monkeypatch.setattr(splitting, "SPLIT_ABOVE", 3_000)
     live(tmp_path, seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", [1_000, blocks.SPLIT_ABOVE])
+@pytest.mark.parametrize("split", [1_000, splitting.SPLIT_ABOVE])
 def test_no_message_is_dropped_in_many_lives(tmp_path: Path, split: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "SPLIT_ABOVE", split)
+    monkeypatch.setattr(splitting, "SPLIT_ABOVE", split)
     for seed in range(100, 140):
         live(tmp_path / str(seed), seed, 15)

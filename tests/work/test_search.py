@@ -111,7 +111,7 @@ def test_search_is_equal_to_going_through_all_messages(
     found = with_texts(texts)
     place = Place(tmp_path_factory.mktemp("place")).init()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("keepstone.messages.blocks.SPLIT_ABOVE", split)
+        patch.setattr("keepstone.messages.splitting.SPLIT_ABOVE", split)
         patch.setattr("keepstone.work.search.RANKED", ranked)
         patch.setattr("keepstone.work.search.COUNTED", counted)
         take(place, (PHONE, items(found)))

@@ -77,7 +77,7 @@ def assert_overview(archive: Messages, chat: Chat, whole: list[Shown]) -> None:
 def test_a_stream_is_what_reading_the_whole_chat_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, split: int
 ) -> None:
-    monkeypatch.setattr("keepstone.messages.blocks.SPLIT_ABOVE", split)
+    monkeypatch.setattr("keepstone.messages.splitting.SPLIT_ABOVE", split)
     report(f"seed {seed}")
     rng = random.Random(seed)
     found = list(messages(seed, 500, chats=3, days=200))

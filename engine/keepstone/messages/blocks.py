@@ -6,9 +6,8 @@ state's keys are rows after the 16 bytes of their *name*: the conversation they 
 month of some conversations in ascending order, with a table of their histories. Times, identities and texts stand in
 columns of their own, so that a search reads them without decoding a row.
 
-Small chats share a block and large ones are split, by a rule that looks at nothing but the content: the rows of a month
-whose conversations' ids begin alike are one *unit*; one that is too large is parted by the next digit, and a single
-conversation by day, hour and minute. Equal states are equal bytes, and the join of two states never decodes a row.
+Which rows make a block is said in `splitting`, and by nothing but their content: equal states are equal bytes, and the
+join of two states never decodes a row.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -48,8 +47,6 @@ from keepstone.messages.model import (
 from keepstone.messages.model import State as Delivery
 
 VERSION: Final = 1
-SPLIT_ABOVE: Final = 256 * 1024
-"""Bytes of the keys of one block. More are split, unless they are of one identity."""
 NAME_LENGTH: Final = 16
 MAX_BLOCK: Final = 256 * 1024 * 1024
 
@@ -285,82 +282,6 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], row: bytes, name: str) -> T:
     return encoding.decode(decoder, row, name)
 
 
-# Places -----------------------------------------------------------------------------------------------------
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY_MS: Final = 86_400_000
-_UNDATED = "0000-00-00T00:00"
-_MONTH_LENGTH = len("0000-00")
-_LENGTHS = (7, 10, 13, 16)
-"""Of a month, a day, an hour, a minute, at the beginning of a place; then come the digits of the identity."""
-_MOST_DAYS = 200_000
-_months: dict[int, str] = {}
-
-
-def month_of(time_ms: int) -> str:
-    """Return the month of a time: `2024-05`; `0000-00` outside the years 1 to 9999."""
-    day = time_ms // DAY_MS
-    found = _months.get(day)
-    if found is None:
-        if len(_months) > _MOST_DAYS:
-            _months.clear()
-        found = _months[day] = _minute(time_ms)[:_MONTH_LENGTH]
-    return found
-
-
-def _minute(time_ms: int) -> str:
-    try:
-        return (_EPOCH + timedelta(milliseconds=time_ms)).isoformat()[: len(_UNDATED)]
-    except OverflowError:
-        return _UNDATED
-
-
-def place(key: bytes, month: str, name: str) -> str:
-    """Return where a row stands in its conversation: minute and identity, as text."""
-    head = read_head(key[NAME_LENGTH:], name)
-    return (_minute(head.time_ms) if month else "") + head.identity.hex()
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Conversations of a month whose ids begin with the same digits."""
-
-    prefix: str
-    blocks: list[tuple[str, bytes]]
-    """What the places of the rows begin with, where one conversation is more than a block; the bytes."""
-
-
-def split(month: str, prefix: str, state: State, name: str) -> list[Unit]:
-    """Return what a unit is stored as: a pure function of the state, if nothing of the month is larger."""
-    return list(_split(month, prefix, sorted(state), state, name)) if state else []
-
-
-def _split(month: str, prefix: str, keys: Sequence[bytes], state: State, name: str) -> Iterator[Unit]:
-    if len(prefix) == NAME_LENGTH * 2:
-        yield Unit(prefix, list(_split_one(month, "", keys, state, name)))
-    elif sum(map(len, keys)) <= SPLIT_ABOVE:
-        yield Unit(prefix, [("", encode(keys, state))])
-    else:
-        digits = len(prefix) + 1
-        for below, part in groupby(keys, key=lambda key: key[:NAME_LENGTH].hex()[:digits]):
-            yield from _split(month, below, list(part), state, name)
-
-
-def _split_one(month: str, prefix: str, keys: Sequence[bytes], state: State, name: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the blocks of one conversation's month."""
-    if sum(map(len, keys)) > SPLIT_ABOVE and len(keys) > 1:
-        places = {key: place(key, month, name) for key in keys}
-        digits = next((n for n in _LENGTHS if month and n > len(prefix)), len(prefix) + 1)
-        if digits <= max(map(len, places.values())):
-            parts: dict[str, list[bytes]] = {}
-            for key in keys:
-                parts.setdefault(places[key][:digits], []).append(key)
-            for below in sorted(parts):
-                yield from _split_one(month, below, parts[below], state, name)
-            return
-    yield prefix, encode(keys, state)
-
-
 # Blocks -----------------------------------------------------------------------------------------------------
 
 
@@ -454,35 +375,54 @@ _COLUMNS = 3
 """Fields of a row that stand in columns: time, identity, text."""
 
 
-def encode(keys: Iterable[bytes], state: State) -> bytes:
+def encode(keys: Sequence[bytes], state: State) -> bytes:
     """Return the block of some keys of a state, which come in ascending order."""
-    used = [(key, *state[key]) for key in keys]
-    histories = sorted({history for _, _, history in used})
-    number = {history: n for n, history in enumerate(histories)}
-    texts, times, identities, rows = [], [], [], []
-    for key, delivery, _ in used:
-        # What stands in columns comes first in a row, each part as long as its first bytes tell.
-        order = NAME_LENGTH + 1 + _INT_LENGTH[key[NAME_LENGTH + 1]]
-        name = order + _INT_LENGTH[key[order]]
-        text = name + 2 + key[name + 1]
-        begin, end = _text_at(key, text)
-        long = key[NAME_LENGTH + 1] == _U64
-        time = key[NAME_LENGTH + 2 : order]
-        times.append(time if long else _TIME.pack(_time_decoder.decode(key[NAME_LENGTH + 1 : order])))
+    times, identities, texts, rows, found = [], [], [], [], []
+    for key in keys:
+        delivery, history = state[key]
+        # What stands in columns comes first in a row, each part as long as its first bytes tell: mostly in this way.
+        if key.startswith(_USUAL, NAME_LENGTH) and key[_ORDER_AT] < 0x80 and key.startswith(_USUAL_NAME, _ORDER_AT + 1):
+            order, name, text = _ORDER_AT, _ORDER_AT + 1, _TEXT_AT
+            times.append(key[NAME_LENGTH + 2 : _ORDER_AT])
+        else:
+            order = NAME_LENGTH + 1 + _INT_LENGTH[key[NAME_LENGTH + 1]]
+            name = order + _INT_LENGTH[key[order]]
+            text = name + 2 + key[name + 1]
+            times.append(_TIME.pack(_time_decoder.decode(key[NAME_LENGTH + 1 : order])))
+        first = key[text]
+        begin, end = (text + 1, text + 1 + (first & 31)) if first < 0xC0 else _text_at(key, text)
         identities.append(key[name + 2 : text])
         texts.append(key[begin:end])
-        rows.append(bytes((key[NAME_LENGTH] - _COLUMNS,)) + key[order:name] + key[end:] + _STATE_BYTES[delivery])
-    groups = [(name, sum(1 for _ in group)) for name, group in groupby(key[:NAME_LENGTH] for key, _, _ in used)]
-    rest = _encode((histories, [number[history] for _, _, history in used], ()))[:-1] + _array_header(len(rows))
+        rows.append(_FIELDS_LEFT[key[NAME_LENGTH]] + key[order:name] + key[end:] + _BYTE[delivery])
+        found.append(history)
+    groups = [(name, len(list(group))) for name, group in groupby(map(name_of, keys))]
+    histories, which = _numbered(found)
+    rest = _encode((histories, which, ()))[:-1] + _array_header(len(rows))
     columns = (SEPARATOR.join(texts), b"".join(times), b"".join(identities), groups)
-    repeats = len(used) - len(set(identities))
+    repeats = len(rows) - len(set(identities))
     return _encode((VERSION, repeats, *columns, rest + b"".join(rows)))
 
 
-_U64 = 0xCF
+def _numbered(found: list[History]) -> tuple[list[History], list[int]]:
+    """Return the different histories in order, and the number of each that was found; most are one object."""
+    objects = {id(history): history for history in found}
+    histories = sorted(set(objects.values()))
+    number = {history: n for n, history in enumerate(histories)}
+    numbers = {one: number[history] for one, history in objects.items()}
+    return histories, [numbers[one] for one in map(id, found)]
+
+
 _INT_LENGTH = [{0xCC: 2, 0xD0: 2, 0xCD: 3, 0xD1: 3, 0xCE: 5, 0xD2: 5, 0xCF: 9, 0xD3: 9}.get(n, 1) for n in range(256)]
 """Bytes of a MessagePack integer, by its first."""
-_STATE_BYTES = [bytes((n,)) for n in range(128)]
+name_of = itemgetter(slice(0, NAME_LENGTH))
+"""The conversation of a key."""
+_BYTE = [bytes((n,)) for n in range(256)]
+_FIELDS_LEFT = [bytes(((n - _COLUMNS) % 256,)) for n in range(256)]
+"""How the row of a block begins, by how a whole row does."""
+_USUAL, _USUAL_NAME = b"\x9b\xcf", b"\xc4" + _BYTE[IDENTITY_LENGTH]
+"""A message with a time after 1970, and its identity."""
+_ORDER_AT = NAME_LENGTH + 2 + _TIME.size
+_TEXT_AT = _ORDER_AT + 3 + IDENTITY_LENGTH
 
 
 def _text_at(key: bytes, at: int) -> tuple[int, int]:

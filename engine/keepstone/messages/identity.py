@@ -26,27 +26,37 @@ LENGTH = 16
 
 def identity(purpose: str, *parts: str | bytes | int) -> bytes:
     """Return the identity made of parts, in order. Each part is told from its neighbours and from other types."""
-    stream = [_begin(purpose)]
-    for part in parts:
-        if isinstance(part, str):
-            try:
-                data = part.encode()
-            except UnicodeEncodeError:
-                data = part.encode("utf-8", "surrogatepass")
-            stream += (_PART(b"s", len(data)), data)
-        elif isinstance(part, int):
-            data = str(part).encode()
-            stream += (_PART(b"i", len(data)), data)
-        else:
-            stream += (_PART(b"b", len(part)), part)
-    return blake3(b"".join(stream)).digest(LENGTH)
+    return identity_of(_purpose(purpose), *parts)
+
+
+def begin(purpose: str, *parts: str | bytes | int) -> bytes:
+    """Return what `identity_of` needs in the place of a purpose and the parts that come first."""
+    return b"".join((_purpose(purpose), *map(_encoded, parts)))
+
+
+def identity_of(begin: bytes, *parts: str | bytes | int) -> bytes:
+    """Return the identity made of a beginning and of further parts."""
+    return blake3(b"".join((begin, *map(_encoded, parts)))).digest(LENGTH)
+
+
+def _encoded(part: str | bytes | int) -> bytes:
+    if isinstance(part, str):
+        try:
+            data = part.encode()
+        except UnicodeEncodeError:
+            data = part.encode("utf-8", "surrogatepass")
+        return _PART(b"s", len(data)) + data
+    if isinstance(part, int):
+        data = b"%d" % part
+        return _PART(b"i", len(data)) + data
+    return _PART(b"b", len(part)) + part
 
 
 _PART = struct.Struct("<cQ").pack
 
 
 @cache
-def _begin(purpose: str) -> bytes:
+def _purpose(purpose: str) -> bytes:
     return f"keepstone 1 identity {purpose}".encode()
 
 

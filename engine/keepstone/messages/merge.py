@@ -31,14 +31,11 @@ NEVER: Times = ()
 
 
 def scan(rows: Iterable[tuple[bytes, int]], source: bytes, time_ms: int) -> State:
-    """Return the state of one reading of a source: pairs of row and delivery state."""
+    """Return the state of one reading of a source: pairs of row and delivery state, in ascending order."""
     history: History = ((source, (time_ms,)),)
-    found: State = {}
-    for row, state in rows:
-        known = found.get(row)
-        if known is None or known[0] < state:
-            found[row] = (state, history)
-    return found
+    shared: dict[int, tuple[int, History]] = {}
+    # Of a row in several states the furthest comes last.
+    return {row: shared.get(state) or shared.setdefault(state, (state, history)) for row, state in rows}
 
 
 def there(changes: Times, time_ms: int) -> bool:
@@ -53,6 +50,8 @@ def join_scans(left: Scans, right: Scans) -> dict[bytes, Times]:
 
 def join(left: State, right: State, left_scans: Scans, right_scans: Scans) -> State:
     """Return the state that says what both say."""
+    if not left and left_scans.keys().isdisjoint(right_scans):
+        return dict(right)  # Nobody says anything else of these sources.
     joined: dict[tuple[History, History], History] = {}
 
     def history(ours: History, theirs: History) -> History:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from keepstone.messages.blocks import DAY_MS
 from keepstone.messages.model import Direction, Message
+from keepstone.messages.splitting import DAY_MS
 
 QUARTER_MS = 15 * 60_000
 SUMMER_MS = 60 * 60_000

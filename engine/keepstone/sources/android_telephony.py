@@ -46,8 +46,9 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
             found = tables(connection)
             if "sms" in found:
                 chats = Chats()
+                sms = rows.Sms(chats)
                 for row in _rows(connection, "SELECT * FROM sms ORDER BY _id"):
-                    yield from rows.sms(row, chats)
+                    yield from sms.items(row)
                 if "pdu" in found:
                     yield from _mms(connection, chats, _Files(folder))
             if "calls" in found:

@@ -38,7 +38,7 @@ MAX_READ: Final = 4 * 1024 * 1024
 FIRST_READ: Final = 1024 * 1024
 """Of a file that may not be read on."""
 BATCH: Final = 512
-"""Records in one part."""
+"""Records in one part; they are of one kind."""
 BATCH_BYTES: Final = 1024 * 1024
 
 _HEAD = struct.Struct("<IB")
@@ -46,7 +46,7 @@ _NAMES, _SIZE, _READ, _ITEMS, _END, _FAILED, _ANSWER, _MISSING, _KNOWN = b"nsrid
 _KINDS: tuple[type[Item], ...] = (Conversation, Message, Call, Loss)
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _encoder = msgspec.msgpack.Encoder()
-_decoders = tuple(msgspec.msgpack.Decoder(kind) for kind in _KINDS)
+_decoders = tuple(msgspec.msgpack.Decoder(list[kind]) for kind in _KINDS)  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ def _listen(connection: socket.socket, folder: Folder) -> Generator[Item | str, 
         while True:
             kind, body = _receive(connection)
             if kind == _ITEMS:
-                for number, item in msgspec.msgpack.decode(body, type=list[tuple[int, msgspec.Raw]]):
-                    yield _decoders[number].decode(item)
+                number, items = msgspec.msgpack.decode(body, type=tuple[int, msgspec.Raw])
+                yield from _decoders[number].decode(items)
             elif kind == _KNOWN:
                 yield msgspec.msgpack.decode(body, type=str)
             elif kind == _END:
@@ -318,16 +318,17 @@ def _confine(limits: Limits) -> None:
 
 
 def _send_items(connection: socket.socket, items: Iterable[Item]) -> None:
-    batch: list[tuple[int, msgspec.Raw]] = []
+    batch: list[msgspec.Raw] = []
+    kind: type[Item] = Message
     size = 0
     for item in items:
+        if len(batch) >= BATCH or size >= BATCH_BYTES or type(item) is not kind:
+            _send(connection, _ITEMS, (_NUMBERS[kind], batch))
+            batch, size, kind = [], 0, type(item)
         encoded = _encoder.encode(item)
-        batch.append((_NUMBERS[type(item)], msgspec.Raw(encoded)))
+        batch.append(msgspec.Raw(encoded))
         size += len(encoded)
-        if len(batch) >= BATCH or size >= BATCH_BYTES:
-            _send(connection, _ITEMS, batch)
-            batch, size = [], 0
-    _send(connection, _ITEMS, batch)
+    _send(connection, _ITEMS, (_NUMBERS[kind], batch))
 
 
 class _RemoteFolder:

@@ -39,13 +39,14 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     with folder.open(name) as file:
         records = Records(file)
         chats = Chats()
+        sms = rows.Sms(chats)
         found = 0
         for record in records:
             found += 1
             if isinstance(record, Record):
                 yield from rows.mms(record, chats)
             elif record[0] == "sms":
-                yield from rows.sms(record[1], chats)
+                yield from sms.items(record[1])
             else:
                 yield rows.call(record[1])
         yield from _losses(records, found)

@@ -50,6 +50,7 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     owners = _owners(name, folder)
     chats = Chats()
+    sms = rows.Sms(chats)
     lines = _Rows(name, folder)
     missing = 0
     for row in lines:
@@ -60,7 +61,7 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
         elif "number" in row and "duration" in row:
             yield rows.call(_columns(row, "name"))
         elif "address" in row or "body" in row:
-            yield from rows.sms(_columns(row), chats)
+            yield from sms.items(_columns(row))
         else:
             lines.damaged += 1
     if lines.damaged:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from keepstone.messages.identity import chat_of_addresses, identity, number_key
+from keepstone.messages.identity import begin, chat_of_addresses, identity, identity_of, number_key
 from keepstone.messages.model import (
     Attachment,
     CallOutcome,
@@ -54,9 +54,14 @@ _GROUP_SIGNS: Final = ("@rcs.google.com", "@rcs-conference.google.com")
 _LIMIT: Final = 1 << 53
 
 
-def sms_identity(chat: str, box: str, time_ms: int, body: str) -> bytes:
-    """Return the identity of an SMS in the conversation of a key."""
-    return identity("sms", chat, _SIDES.get(box, box), time_ms, body)
+def sms_begin(chat: str, box: str) -> bytes:
+    """Return what the identities of SMS in the conversation of a key are made of, but for time and text."""
+    return begin("sms", chat, _SIDES.get(box, box))
+
+
+def sms_identity(begin: bytes, time_ms: int, body: str) -> bytes:
+    """Return the identity of an SMS."""
+    return identity_of(begin, time_ms, body)
 
 
 def mms_identity(

@@ -7,14 +7,15 @@ names a row (`_id`). An MMS's `date` is in milliseconds here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 import msgspec
 
-from keepstone.messages.model import Attachment, Call, Conversation, Extra, Item, Message, Person, State
+from keepstone.messages.model import Attachment, Call, Conversation, Direction, Extra, Item, Message, Person, State
 from keepstone.sources import telephony
 from keepstone.sources.reading import MAX_TEXT
 from keepstone.sources.telephony import BOXES, CALLS, FROM, OWN, UNKNOWN_NAME, Chats, address_of, whole
@@ -35,6 +36,9 @@ DEFAULTS: Final = {
 SMIL: Final = "application/smil"
 
 _NONE: Final = "null"
+_VARYING: Final = _ROW - {"contact_name", "read"} | {"body", "date_sent"}
+"""What differs from one SMS of a chat to the next, or says nothing that is kept."""
+_MOST_LAYOUTS, _MOST_KNOWN, _LONGEST_KNOWN = 100, 20_000, 2_000
 
 
 @dataclass(slots=True)
@@ -90,33 +94,101 @@ def _given(attributes: Attributes, key: str) -> str:
     return "" if value == _NONE else value
 
 
-def sms(attributes: Attributes, chats: Chats) -> Iterator[Item]:
+class _Fixed(NamedTuple):
+    """What an SMS says but for its times and its text."""
+
+    conversation: Conversation
+    is_new: bool
+    begin: bytes
+    """Of its identity: `telephony.sms_begin`."""
+    author: str
+    direction: Direction
+    subject: str
+    state: State
+    extra: Extra
+
+
+class Sms:
+    """The SMS of one source. What one says but for times and text, others of its chat say too: it is looked up."""
+
+    def __init__(self, chats: Chats) -> None:
+        self._chats = chats
+        self._layouts: dict[tuple[str, ...], Callable[[Attributes], tuple[str, ...]]] = {}
+        self._known: dict[tuple[object, tuple[str, ...]], _Fixed] = {}
+
+    def items(self, attributes: Attributes) -> Iterator[Item]:
+        """Yield the conversation if it is new, and the message."""
+        said = self._fixed(attributes)
+        if said.is_new:
+            yield said.conversation
+        extra = said.extra
+        sent = attributes.get("date_sent", "")
+        if sent not in ("", "0", _NONE):
+            extra = {**extra, "date_sent": sent}
+        raw = attributes.get("date", "")
+        time_ms = whole(raw)
+        if time_ms is None:
+            time_ms, extra = 0, {**extra, "date": raw}
+        text = attributes.get("body", "")[:MAX_TEXT]
+        key = said.conversation.key
+        yield Message(
+            identity=telephony.sms_identity(said.begin, time_ms, text),
+            service="sms",
+            chat=key,
+            time_ms=time_ms,
+            order=self._chats.order(key, time_ms),
+            author=said.author,
+            direction=said.direction,
+            kind="text" if text else "empty",
+            text=text,
+            subject=said.subject,
+            state=said.state,
+            extra=extra,
+        )
+
+    def _fixed(self, attributes: Attributes) -> _Fixed:
+        names = tuple(attributes)
+        layout = self._layouts.get(names)
+        if layout is None:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[names] = _values_of([name for name in names if name not in _VARYING])
+        values = layout(attributes)
+        said = self._known.get((layout, values))
+        if said is None:
+            said = _fixed(attributes, self._chats)
+            if sum(map(len, values)) <= _LONGEST_KNOWN:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[layout, values] = said._replace(is_new=False)
+        return said
+
+
+def _values_of(names: Sequence[str]) -> Callable[[Attributes], tuple[str, ...]]:
+    if len(names) < 2:
+        return lambda attributes: tuple(attributes[name] for name in names)
+    return itemgetter(*names)
+
+
+def _fixed(attributes: Attributes, chats: Chats) -> _Fixed:
     address = _given(attributes, "address")
     name = _given(attributes, "contact_name")
-    conversation, new = chats.of(address, name)
-    if new:
-        yield conversation
+    conversation, is_new = chats.of(address, name)
     box = attributes.get("type", "")
     extra = _extra(attributes, SMS_FIELDS)
-    time_ms = _time(attributes, extra)
+    extra.pop("date_sent", None)
     direction, state = BOXES.get(box, ("unknown", ""))
     if box not in BOXES or box == "6":
         extra["type"] = box
     if state == "sent" and extra.get("status") == telephony.COMPLETE:
         state = "delivered"
         del extra["status"]
-    text = attributes.get("body", "")[:MAX_TEXT]
-    key = conversation.key
-    yield Message(
-        identity=telephony.sms_identity(key, box, time_ms, text),
-        service="sms",
-        chat=key,
-        time_ms=time_ms,
-        order=chats.order(key, time_ms),
+    return _Fixed(
+        conversation=conversation,
+        is_new=is_new,
+        begin=telephony.sms_begin(conversation.key, box),
         author=address if direction == "in" and "~" not in address else "",
         direction=direction,
-        kind="text" if text else "empty",
-        text=text,
         subject=_given(attributes, "subject"),
         state=_read_state(attributes, direction, state, extra),
         extra=_who(extra, conversation, address, name),

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge as merge_sorted
-from itertools import groupby
+from itertools import chain, groupby
 from types import TracebackType
 
 from blake3 import blake3
@@ -34,7 +34,7 @@ from keepstone.history.catalogue import (
 from keepstone.history.content import ContentWriter
 from keepstone.history.recipe import AddChunk, ChunkReader, PieceWriter, pieces
 from keepstone.ids import ChunkId
-from keepstone.messages import blocks
+from keepstone.messages import blocks, splitting
 from keepstone.messages.identity import LENGTH
 from keepstone.messages.merge import Scans, State, Times, join, join_scans, scan
 from keepstone.messages.model import Call, Conversation, Item, Loss, Message
@@ -204,12 +204,12 @@ class Ingest:
         for number, reading in enumerate(self._readings):
             if number not in fresh and not reading.whole:
                 continue
-            keys = [(name + row[:-1], row[-1]) for name, found in fresh.get(number, {}).items() for row in found]
+            keys = ((name + row[:-1], row[-1]) for name, found in fresh.get(number, {}).items() for row in found)
             of_this: Scans = {reading.id: (reading.time_ms,)} if reading.whole else {}
             state = join(state, scan(keys, reading.id, reading.time_ms), scans, of_this)
             scans = join_scans(scans, of_this)
         self.work.rows_new += len(state) - before
-        for unit in blocks.split(month, prefix, state, NAME):
+        for unit in splitting.split(month, prefix, state, NAME):
             if unit.prefix != prefix:
                 marks = plan.marks_of_part(marks, {n: _part(said, unit.prefix) for n, said in fresh.items()})
             yield CatalogueEntry(month, kind, unit.prefix, self._store(unit, old), marks)
@@ -235,7 +235,7 @@ class Ingest:
             if recipe is not None:
                 state[sha256[: blocks.NAME_LENGTH] + blocks.content_row(sha256, recipe)[:-1]] = (0, ())
                 found.add(sha256)
-        units = blocks.split(month, prefix, state, NAME)
+        units = splitting.split(month, prefix, state, NAME)
         # Without a mark the next run looks again for what was not there.
         marks = [mark] if found.issuperset(hashes) and len(units) == 1 and units[0].prefix == prefix else []
         for unit in units:
@@ -243,7 +243,7 @@ class Ingest:
 
     # Storing ---------------------------------------------------------------------------------------------
 
-    def _store(self, unit: blocks.Unit, old: OldEntries) -> list[Block]:
+    def _store(self, unit: splitting.Unit, old: OldEntries) -> list[Block]:
         before = {
             entry.prefix + block.prefix: block for found in old.values() for entry in found for block in entry.blocks
         }
@@ -283,7 +283,7 @@ class _Intake:
         self._rows = self._size = 0
 
     def message(self, message: Message) -> None:
-        month = blocks.month_of(message.time_ms)
+        month = splitting.month_of(message.time_ms)
         key = (month, message.service, message.chat)
         rows = self._lists.get(key)
         if rows is None:
@@ -310,7 +310,7 @@ class _Intake:
         self.taken.conversations += 1
 
     def call(self, call: Call) -> None:
-        key = (blocks.month_of(call.time_ms), CALLS, blocks.calls_id(call.service), self._number)
+        key = (splitting.month_of(call.time_ms), CALLS, blocks.calls_id(call.service), self._number)
         self._add(key, blocks.call_row(call))
         self.taken.calls += 1
 
@@ -466,7 +466,7 @@ _UNKNOWN = b""
 
 def _fingerprint(said: Said) -> bytes:
     """Return what tells apart what sources say; rows come in order and without repetition."""
-    return blake3(b"".join(part for name, rows in said.items() for part in (name, *rows))).digest(LENGTH)
+    return blake3(b"".join(chain.from_iterable(chain((name,), rows) for name, rows in said.items()))).digest(LENGTH)
 
 
 def _part(said: Said, prefix: str) -> Said:

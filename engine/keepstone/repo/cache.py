@@ -17,11 +17,11 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import lmdb
+import msgspec
 from blake3 import blake3
 
 from keepstone import sealing
@@ -51,8 +51,7 @@ _NUMBER = struct.Struct(">I")
 Pairs = Iterable[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a chunk is said to be: pack number of the local index, frame ordinal, position in the frame."""
 
     pack: int

@@ -12,8 +12,9 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+
+import msgspec
 
 from keepstone.errors import SourceError, TargetError
 
@@ -25,8 +26,7 @@ _TRIES = 5
 Pairs = tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """What a restored entry gets. Owners go by name where the name exists here; `None` means by number."""
 
     mode: int
@@ -159,8 +159,11 @@ def apply_xattrs(
     if not _HAS_XATTRS:
         return [_unsettable(label, name, "there are no such attributes here") for name in sorted(wanted)]
     follow = follow or isinstance(place, int)
-    problems = []
-    for name in _present(place, follow):
+    present = _present(place, follow)
+    problems: list[TargetError] = []
+    if not wanted and not present:
+        return problems
+    for name in present:
         if name not in wanted and restorable(name, privileged=False):
             try:
                 os.removexattr(place, name, follow_symlinks=follow)
@@ -177,7 +180,8 @@ def apply_xattrs(
 
 def _present(place: int | bytes, follow: bool) -> list[bytes]:
     try:
-        return [os.fsencode(name) for name in os.listxattr(place, follow_symlinks=follow)]
+        names = os.listxattr(place, follow_symlinks=follow)
+        return [os.fsencode(name) for name in names] if names else []
     except OSError:
         return []  # Then setting fails as well, and that is reported.
 
@@ -206,8 +210,8 @@ def set_attributes(fd: int, label: bytes, attributes: Attributes, privileged: bo
         found = os.fstat(fd)
     problems += apply_xattrs(fd, label, attributes.xattrs, privileged)
     mode = _safe_mode(attributes.mode, found, uid, gid)
-    _try(label, "mode", problems, lambda: os.fchmod(fd, mode))
-    _try(label, "time", problems, lambda: os.utime(fd, ns=(attributes.mtime_ns, attributes.mtime_ns)))
+    _try(label, "mode", problems, partial(os.fchmod, fd, mode))
+    _try(label, "time", problems, partial(os.utime, fd, ns=(attributes.mtime_ns, attributes.mtime_ns)))
     return problems
 
 

@@ -19,7 +19,7 @@ from keepstone.errors import ContainerKeyMissing, Damaged, KeepstoneError, PathN
 from keepstone.hashing import chunk_id
 from keepstone.history import expression, tree
 from keepstone.history.container_keys import container_keys
-from keepstone.history.recipe import Piece, decode, expected, is_list, pieces
+from keepstone.history.recipe import Piece, decode, expected, few_pieces, is_list, pieces
 from keepstone.history.snapshot import Snapshot
 from keepstone.history.tree import Entry, printable
 from keepstone.repo.repository import Repository
@@ -171,7 +171,9 @@ class _Restore:
             found = None
             if entry.kind == tree.FILE and self._wanted((*path, entry.name)):
                 try:
-                    found = list(islice(self._pieces(entry), left + 1))
+                    found = few_pieces(entry.content, self.name, entry.size)
+                    if found is None:
+                        found = list(islice(self._pieces(entry), left + 1))
                     left -= len(found)
                 except (Damaged, Unsupported):
                     left = 0  # Whoever restores it says so.
@@ -210,10 +212,11 @@ class _Restore:
             return
         if len(place) > 1 and self.options.include is not None:
             self._guarded(place, lambda: self._make_folder(place[:-1]))
-        self._guarded(place, lambda: self._restore_entry(place, entry))
+        shown = _joined(place)
+        self._guarded(place, lambda: self._restore_entry(place, entry, shown))
         result = self.result
         done = result.files_restored + result.files_skipped + result.files_identical
-        self.listener(events.Progress(done, result.bytes_restored, self.files_total, self.bytes_total, _joined(place)))
+        self.listener(events.Progress(done, result.bytes_restored, self.files_total, self.bytes_total, shown))
 
     # One entry -------------------------------------------------------------------------------------------
 
@@ -221,19 +224,17 @@ class _Restore:
         if self.target.make_folder(place, replace=self.options.overwrite != "never"):
             self.result.folders += 1
 
-    def _restore_entry(self, place: Parts, entry: Entry) -> None:
+    def _restore_entry(self, place: Parts, entry: Entry, shown: bytes) -> None:
         existing = None if self.is_new else self.target.existing(place)
         if existing is not None and self._keep(existing, entry):
             self.result.files_skipped += 1
-            self.listener(events.FileDone(_joined(place), "skipped", entry.size))
+            self.listener(events.FileDone(shown, "skipped", entry.size))
             return
         if entry.kind == tree.SYMLINK:
             self.late.append((place, entry))
             return
         if entry.kind == tree.SOCKET:
-            self.listener(
-                events.Notice("A socket exists only while its program runs; it is not restored.", _joined(place))
-            )
+            self.listener(events.Notice("A socket exists only while its program runs; it is not restored.", shown))
             return
         first = self.links.get((entry.device, entry.inode)) if entry.links > 1 else None
         if first is not None:
@@ -250,7 +251,7 @@ class _Restore:
             self.result.files_restored += 1
         if entry.links > 1 and first is None:
             self.links[entry.device, entry.inode] = place
-        self.listener(events.FileDone(_joined(place), action, entry.size))
+        self.listener(events.FileDone(shown, action, entry.size))
 
     def _keep(self, existing: Existing, entry: Entry) -> bool:
         if self.options.overwrite == "never":

@@ -107,8 +107,14 @@ def _check(name: bytes) -> None:
         )
 
 
-def _temporary() -> bytes:
-    return TEMPORARY + secrets.token_hex(8).encode()
+def _names() -> Iterator[bytes]:
+    """Yield names that nobody guesses; many are drawn at once."""
+    while True:
+        drawn = secrets.token_hex(4096).encode()
+        yield from (TEMPORARY + drawn[at : at + 16] for at in range(0, len(drawn), 16))
+
+
+_temporary_names = _names()
 
 
 class Standing:
@@ -159,7 +165,7 @@ class NewFile:
         self._temporary: bytes | None = None
         self._fd, self._folder = -1, os.dup(folder)
         try:
-            temporary = _temporary()
+            temporary = next(_temporary_names)
             self._fd = os.open(temporary, _CREATE, 0o600, dir_fd=self._folder)
             self._temporary = temporary
         except OSError:
@@ -168,11 +174,10 @@ class NewFile:
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Write bytes at an offset; what is never written is a hole."""
-        view = memoryview(data)
         with _Translated(self._parts):
-            while view:
-                done = os.pwrite(self._fd, view, offset)
-                view, offset = view[done:], offset + done
+            done = os.pwrite(self._fd, data, offset)
+            while done < len(data):
+                done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
 
     def set_size(self, size: int) -> None:
         """Give the file its length."""
@@ -540,7 +545,7 @@ class Target:
         problems: list[TargetError] = []
         with _Translated(parts):
             shared, name = self._place(parts)
-            folder, temporary = os.dup(shared), _temporary()
+            folder, temporary = os.dup(shared), next(_temporary_names)
             try:
                 make(folder, temporary)
                 if attributes is not None:

@@ -50,6 +50,10 @@ class SnapshotBody(encoding.Record, kw_only=True):
     """Recipe of the catalogue of messages; empty if there is none."""
 
 
+LEFT_MESSAGES = " --no-messages"
+"""The end of the program's name where its backup, or one before it, left files that may hold messages unread."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A finished backup."""
@@ -61,6 +65,11 @@ class Snapshot:
     def name(self) -> str:
         """How messages call it."""
         return f"Snapshot {self.id.hex()[:8]}"
+
+    @property
+    def left_messages(self) -> bool:
+        """Whether files that may hold messages were left unread."""
+        return self.body.program.endswith(LEFT_MESSAGES)
 
 
 _decoder = msgspec.msgpack.Decoder(SnapshotBody)

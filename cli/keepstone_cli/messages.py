@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any, TypeVar, get_args
 
 import click
@@ -13,6 +13,7 @@ from keepstone.messages.model import Message, MessageKind
 from keepstone.views.chat import Chat, minute_of
 from keepstone.views.choose import Choice, parse_day
 from keepstone_cli.output import clean
+from keepstone_cli.zone import Here
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # Any: whatever arguments a command has
 
@@ -23,9 +24,7 @@ SNAPSHOT = click.option(
 
 def here() -> tzinfo:
     """Return this computer's time zone."""
-    zone = datetime.now().astimezone().tzinfo
-    assert zone is not None
-    return zone
+    return Here()
 
 
 def choosing(command: Command) -> Command:
@@ -39,7 +38,7 @@ def choosing(command: Command) -> Command:
         zone = here()
         choice = Choice(
             parse_day(since, zone) if since else None, parse_day(until, zone, after=True) if until else None, sender,
-            kinds, text, has_media,
+            kinds, text, has_media, zone,
         )  # fmt: skip
         return command(*arguments, choice=choice, **others)
 

@@ -16,11 +16,9 @@ from keepstone.views.chat import Chat
 
 
 def message(number: int, text: str, chat: str = "a", **fields: object) -> Message:
-    chosen = {"direction": "in", "author": "1"} | fields
-    return Message(
-        identity=identity("t", chat, number), service="signal", chat=chat, text=text,
-        time_ms=1_700_000_000_000 + number * 3_600_000, **chosen,  # type: ignore[arg-type]
-    )  # fmt: skip
+    time_ms = 1_700_000_000_000 + number * 3_600_000
+    chosen = {"direction": "in", "author": "1", "time_ms": time_ms} | fields
+    return Message(identity=identity("t", chat, number), service="signal", chat=chat, text=text, **chosen)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -154,3 +152,19 @@ def test_a_repository_without_messages_says_so(box: Box) -> None:
     assert "no messages" in box.run("chats").err
     assert "no calls" in box.run("calls").err
     assert box.run("--json", "chats").documents == []
+
+
+@pytest.mark.parametrize("zone", ["EST5", "UTC", "<+13>-13"])
+def test_a_day_begins_where_the_clock_hung_that_told_a_message(box: Box, zone: str) -> None:
+    hour = 3_600_000
+    said = [message(n, f"said at {n}", time_ms=1_700_006_400_000 + (n - 1) * 3 * hour, zoned=False) for n in range(9)]
+    (box.base / "source").mkdir()
+    data = b"".join(plain.jsonl([Chat(Conversation(service="signal", key="a", title="Ana"), said)]))
+    (box.base / "source" / "export.jsonl").write_bytes(data)
+    box.run("init")
+    box.env["TZ"] = zone
+    box.run("backup", box.base / "source")
+    day = ["--from", "2023-11-15", "--to", "2023-11-15"]
+    texts = [f"said at {number}" for number in range(1, 9)]
+    assert [one["text"] for one in box.run("--json", "messages", "Ana", *day).documents] == texts
+    assert sorted(one["text"] for one in box.run("--json", "search", "said", *day).documents) == texts

@@ -12,7 +12,7 @@ from keepstone.memory import own_process
 from keepstone.messages.resolve import Shown
 from keepstone.views.chat import Chat
 from keepstone.views.choose import Choice, chosen_chats, view_of
-from keepstone.work.messages import Messages
+from keepstone.work.messages import DAY_MS, Messages
 from keepstone.work.search import Found, Page, Within, spans
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, choosing, here, line
@@ -67,12 +67,20 @@ def command(
 
 def _within(archive: Messages, views: dict[bytes, Chat], choice: Choice, *, everywhere: bool) -> Within:
     """Return where to look; only what no column tells is asked of every hit."""
+    asks = bool(choice.sender or choice.kinds or choice.text or choice.has_media)
+    begin, end = choice.from_ms, choice.to_ms
 
     def holds(hit: Found) -> bool:
-        return choice.holds(archive.shown(hit).message, views[hit.conversation])
+        # A column tells a time without its zone, which can be a day off.
+        surely = (begin is None or hit.time_ms >= begin + DAY_MS) and (end is None or hit.time_ms < end - DAY_MS)
+        return (surely and not asks) or choice.holds(archive.shown(hit).message, views[hit.conversation])
 
-    asks = bool(choice.sender or choice.kinds or choice.text or choice.has_media)
-    return Within(None if everywhere else frozenset(views), choice.from_ms, choice.to_ms, holds if asks else None)
+    return Within(
+        None if everywhere else frozenset(views),
+        None if begin is None else begin - DAY_MS,
+        None if end is None else end + DAY_MS,
+        holds if asks or begin is not None or end is not None else None,
+    )
 
 
 def _document(

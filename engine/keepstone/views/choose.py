@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from difflib import get_close_matches
 from typing import Final
 
@@ -13,7 +13,7 @@ from keepstone.history.snapshot import Snapshot, resolve
 from keepstone.messages.model import Call, Message
 from keepstone.messages.resolve import Chat as Conversation
 from keepstone.messages.resolve import Shown
-from keepstone.views.chat import Chat
+from keepstone.views.chat import Chat, local_time
 from keepstone.work.messages import Messages
 from keepstone.work.search import fold, terms_of
 
@@ -34,12 +34,13 @@ class Choice:
     text: str = ""
     """Words and "phrases in quotes", all of which occur."""
     has_media: bool = False
+    zone: tzinfo = UTC
+    """Where the clock hung that told a time without its zone."""
 
     def holds(self, message: Message, chat: Chat) -> bool:
         """Return whether a message of a chat is one of those."""
         return (
-            (self.from_ms is None or message.time_ms >= self.from_ms)
-            and (self.to_ms is None or message.time_ms < self.to_ms)
+            self._is_then(message)
             and (not self.kinds or message.kind in self.kinds)
             and (not self.has_media or bool(message.attachments))
             and (not self.sender or self._is_sender(message, chat))
@@ -53,6 +54,14 @@ class Choice:
             and (self.from_ms is None or call.time_ms >= self.from_ms)
             and (self.to_ms is None or call.time_ms < self.to_ms)
         )
+
+    def _is_then(self, message: Message) -> bool:
+        if self.from_ms is None and self.to_ms is None:
+            return True
+        time_ms = message.time_ms
+        if not message.zoned:
+            time_ms = round(local_time(message, UTC).replace(tzinfo=self.zone).timestamp() * 1000)
+        return (self.from_ms is None or time_ms >= self.from_ms) and (self.to_ms is None or time_ms < self.to_ms)
 
     def _is_sender(self, message: Message, chat: Chat) -> bool:
         if self.sender.casefold() == "me":

@@ -34,7 +34,7 @@ from keepstone.work.units import NAME, OldEntries, all_units, first, join_old, r
 SERVICES: tuple[Service, ...] = Service.__args__  # type: ignore[attr-defined]  # the parts of a Literal
 _Row = tuple[bytes, int, History]
 """A row without its state, the delivery state, and when it was there."""
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 _MONTHS = 64
 """Months of chats that are held while hits are shown."""
 
@@ -91,8 +91,8 @@ class Messages:
         told = self._conversations()
         conversations = {name: told[name][0][0] for name in chat.ids or chat.exported}
         # Sources may tell times of one message that are hours apart, where one does not know its zone.
-        first = UNDATED if from_ms is None else blocks.month_of(from_ms - _DAY_MS)
-        last = UNDATED if to_ms is None else blocks.month_of(to_ms + _DAY_MS)
+        first = UNDATED if from_ms is None else blocks.month_of(from_ms - DAY_MS)
+        last = UNDATED if to_ms is None else blocks.month_of(to_ms + DAY_MS)
         months = first, last if last != UNDATED else "~"
         units = self._by_month(MESSAGES)
         stream = ChatStream(self._known, units, self._repository, conversations, self._shared, self._time_ms, months)

@@ -67,9 +67,9 @@ class Choice:
         if self.sender.casefold() == "me":
             return message.direction == "out"
         wanted = fold(self.sender)
-        return message.direction != "out" and (
-            wanted in fold(message.author) or wanted in fold(chat.name_of(message.author))
-        )
+        if message.direction == "out" or not (message.author or message.direction == "in"):
+            return False
+        return wanted in fold(message.author) or wanted in fold(chat.author_of(message))
 
 
 def parse_day(text: str, zone: tzinfo, *, after: bool = False) -> int:
@@ -98,6 +98,26 @@ def _end_of(begin: datetime, form: str) -> datetime:
         return begin + timedelta(minutes=1)
     months = begin.year * 12 + begin.month + (12 if form == "%Y" else 1) - 1
     return begin.replace(year=months // 12, month=months % 12 + 1)
+
+
+def check_span(begin_ms: int | None, end_ms: int | None) -> None:
+    """Look whether there is any time between two.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
+        raise UsageError("Nothing can be between these times: --from is after --to.", "Turn them round.")
+
+
+def check_words(text: str) -> None:
+    """Look whether a text says what to look for.
+
+    Raises:
+        UsageError: it has no word.
+    """
+    if not terms_of(text):
+        raise UsageError("There is nothing to look for.", 'Give words, or a "phrase in quotes".')
 
 
 def parse_moment(text: str, zone: tzinfo, snapshots: Sequence[Snapshot], *, after: bool = False) -> int:

@@ -152,7 +152,7 @@ class _Export:
 
     def _write_message(self, page: TextIO, chat: Chat, message: Message, quotes: dict[str, str]) -> None:
         if message.native:
-            quotes[message.native] = f"{_author(chat, message)}: {_shortened(message.text)}"
+            quotes[message.native] = f"{chat.author_of(message)}: {_shortened(message.text)}"
             if len(quotes) > MESSAGES_PER_PAGE:
                 del quotes[next(iter(quotes))]
         if message.kind == "event" or message.direction == "none":
@@ -161,7 +161,7 @@ class _Export:
         side = "out" if message.direction == "out" else "in"
         page.write(f"<article class='{side} row'>")
         if side == "in":
-            page.write(f"<b>{_text(_author(chat, message))}</b>")
+            page.write(f"<b>{_text(chat.author_of(message))}</b>")
         if message.reply_to:
             quoted = quotes.get(message.reply_to, "\u2026")
             page.write(f"<blockquote>{_text(quoted)}</blockquote>")
@@ -238,12 +238,6 @@ def _ending(attachment: Attachment) -> str:
         return found
     # A page that came as an attachment must not open beside these pages as one of them.
     return ending if re.fullmatch(r"\.(pdf|vcf|docx?|xlsx?|pptx?|od[tsp]|zip|txt|csv|apk|epub)", ending) else ".bin"
-
-
-def _author(chat: Chat, message: Message) -> str:
-    if message.direction == "out":
-        return "You"
-    return chat.name_of(message.author) if message.author else chat.title
 
 
 def _body(message: Message) -> str:

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 
 from keepstone.messages.model import Attachment, Conversation, Message
 from keepstone.sources import whatsapp_export
+from keepstone.views.chat import written_of
 from keepstone.views.names import Names, safe_name, split_ending
 
 TITLE: Final = "WhatsApp Chat with "
@@ -71,7 +72,7 @@ def text_name(title: str) -> str:
 def line(message: Message, names: Callable[[str], str], zone: tzinfo, files: list[str]) -> str:
     """Return a message's line, or lines, with their end. Files are named; an empty name is one left out."""
     start = f"{_local(message, zone)} - "
-    text = message.text
+    text = "\n".join(written_of(message))
     if message.author or message.direction == "out":
         start += f"{_plain(names('' if message.direction == 'out' else message.author))}: "
     else:  # Nobody said it, and nobody is to look as if they had.

@@ -13,6 +13,7 @@ from keepstone.messages.identity import identity
 from keepstone.messages.model import Call, Conversation, Message, Person, Reaction
 from keepstone.views import plain
 from keepstone.views.chat import Chat
+from keepstone_cli.output import clean
 
 
 def message(number: int, text: str, chat: str = "a", **fields: object) -> Message:
@@ -168,3 +169,51 @@ def test_a_day_begins_where_the_clock_hung_that_told_a_message(box: Box, zone: s
     texts = [f"said at {number}" for number in range(1, 9)]
     assert [one["text"] for one in box.run("--json", "messages", "Ana", *day).documents] == texts
     assert sorted(one["text"] for one in box.run("--json", "search", "said", *day).documents) == texts
+
+
+def test_what_cannot_mean_anything_is_an_error_and_nothing_found_is_said(kept: Kept, tmp_path: Path) -> None:
+    for words in ("", " ", '""', "\u200b"):
+        kept.box.fails(2, "search", words)
+    kept.box.fails(2, "messages", "ana", "--text", '""')
+    kept.box.fails(2, "export", "--text", "\u200e", "-o", tmp_path / "out")
+    turned = ("--from", "2024", "--to", "2023")
+    for arguments in (("messages", "ana"), ("search", "hello"), ("timeline", "ana"), ("media",)):
+        assert "--from" in kept.box.fails(2, *arguments, *turned)["message"]
+    nothing = kept.box.run("messages", "ana", "--from", "2030")
+    assert (nothing.out, nothing.err.splitlines()[-1]) == ("", "No message fits.")
+    assert kept.box.run("messages", "ana", "--from", "2030", "--json").out == ""
+    assert "Nothing happened" in kept.box.run("timeline", "ana", "--from", "2030").err
+
+
+def test_chats_of_one_name_are_told_apart_and_chosen_by_their_keys(box: Box) -> None:
+    (box.base / "source").mkdir()
+    said = {key: message(1, f"to {key}", key, author="", subject="Hi") for key in ("k1", "k2")}
+    chats = [Chat(Conversation(service="signal", key=key, title="\u516b\u70b9"), [one]) for key, one in said.items()]
+    (box.base / "source" / "export.jsonl").write_bytes(b"".join(plain.jsonl(chats)))
+    box.run("init")
+    box.run("backup", box.base / "source")
+    heads, _, *rows = box.run("chats").lines
+    assert [row.split("  ")[0] for row in rows] == ["\u516b\u70b9 (k1)", "\u516b\u70b9 (k2)"]
+    assert all(row[heads.index("Service") - 2 :].startswith("signal") for row in rows), "letters of two columns"
+    (line,) = box.run("messages", "k2", "--sender", "\u516b").lines
+    assert line.endswith("\u516b\u70b9: Hi / to k2")
+
+
+def test_a_message_that_its_sender_deleted_is_shown_and_marked(box: Box) -> None:
+    (box.base / "source").mkdir()
+    ana = Conversation(service="signal", key="a", title="Ana")
+    box.run("init")
+    for said in (message(0, "regretted"), message(0, "", kind="deleted")):
+        (box.base / "source" / "export.jsonl").write_bytes(b"".join(plain.jsonl([Chat(ana, [said])])))
+        box.run("backup", box.base / "source")
+    for arguments in (("messages", "ana"), ("search", "regretted")):
+        (line,) = box.run(*arguments).lines
+        assert line.endswith("regretted (deleted)")
+    assert box.run("--json", "messages", "ana").document["deleted"] is True
+
+
+def test_spelling_and_emoji_are_shown_as_they_are_and_what_hides_is_not() -> None:
+    family, persian = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    assert (clean(family), clean(persian)) == (family, persian)
+    for hidden in ("pay\u200dpal", "\u200d", "a\u200c", "\u0645\u200c", "\u0645\u202e\u0645"):
+        assert "\\u20" in clean(hidden)

@@ -11,11 +11,11 @@ import msgspec
 from keepstone.memory import own_process
 from keepstone.messages.resolve import Shown
 from keepstone.views.chat import Chat
-from keepstone.views.choose import Choice, chosen_chats, view_of
+from keepstone.views.choose import Choice, check_words, chosen_chats, view_of
 from keepstone.work.messages import DAY_MS, Messages
 from keepstone.work.search import Found, Page, Within, spans
 from keepstone_cli.main import Settings
-from keepstone_cli.messages import SNAPSHOT, choosing, here, line
+from keepstone_cli.messages import SNAPSHOT, choosing, here, line, marked
 from keepstone_cli.output import Output, clean, count
 from keepstone_cli.settings import open_repository
 
@@ -40,6 +40,7 @@ def command(
 
     The archive is decrypted in memory; nothing of it is written anywhere.
     """
+    check_words(words)
     own_process()
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
@@ -104,10 +105,10 @@ def _print(
 
     def beside(one: Shown | None) -> None:
         if one is not None:
-            text = f"  {line(chat, one.message, zone)}"
+            text = f"  {line(chat, one.message, zone, marks=marked(one))}"
             output.result(f"{_DIM}{text}{_PLAIN}" if styled else text)
 
-    def marked(text: str) -> str:
+    def bold(text: str) -> str:
         parts, last = [], 0
         for begin, end in spans(text, words):
             parts += [clean(text[last:begin]), _BOLD, clean(text[begin:end]), _PLAIN]
@@ -115,5 +116,6 @@ def _print(
         return "".join(parts) + clean(text[last:])
 
     beside(before)
-    output.result(f"[{clean(chat.title)}] {line(chat, shown.message, zone, show=marked if styled else clean)}")
+    text = line(chat, shown.message, zone, marks=marked(shown), show=bold if styled else clean)
+    output.result(f"[{clean(chat.title)}] {text}")
     beside(after)

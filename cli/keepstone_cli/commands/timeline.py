@@ -7,7 +7,7 @@ from datetime import datetime, tzinfo
 import click
 
 from keepstone.views.chat import Chat
-from keepstone.views.choose import chosen_chats, parse_moment, view_of
+from keepstone.views.choose import check_span, chosen_chats, parse_moment, view_of
 from keepstone.work.timeline import MessageChange, Moment, by_day
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import here, line
@@ -38,6 +38,7 @@ def command(
         known = repository.snapshots()
         start = parse_moment(since, zone, known) if since else None
         end = parse_moment(until, zone, known, after=True) if until else None
+        check_span(start, end)
         for conversation in chosen_chats(repository.messages(), (chat,)):
             view = view_of(conversation)
             if not settings.json:
@@ -46,6 +47,8 @@ def command(
                 moment for moment in repository.timeline(conversation)
                 if (start is None or moment.time_ms >= start) and (end is None or moment.time_ms < end)
             ]  # fmt: skip
+            if not moments:
+                output.note("Nothing happened to it in this time." if since or until else "Nothing is known of it.")
             for moment in by_day(moments, zone) if by == "day" else moments:
                 shown = moment.changes if everything else moment.changes[:limit]
                 if settings.json:

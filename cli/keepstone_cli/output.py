@@ -169,7 +169,8 @@ class Output:
                  "error": {"kind": event.error.kind, "message": event.error.message, "remedy": event.error.remedy}}
             )  # fmt: skip
         else:
-            self.warn(f"Problem: {clean(event.error.message)}")
+            path, message = clean(event.path), clean(event.error.message)
+            self.warn(f"Problem: {message}" if not path or path in message else f"Problem: {path}: {message}")
 
     def _notice(self, event: Event) -> None:
         from keepstone import events

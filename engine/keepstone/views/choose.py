@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from difflib import get_close_matches
 from typing import Final
@@ -34,7 +34,7 @@ class Choice:
     text: str = ""
     """Words and "phrases in quotes", all of which occur."""
     has_media: bool = False
-    zone: tzinfo = UTC
+    zone: tzinfo = field(default=UTC, compare=False)
     """Where the clock hung that told a time without its zone."""
 
     def holds(self, message: Message, chat: Chat) -> bool:

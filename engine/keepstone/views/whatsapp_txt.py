@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 from keepstone.messages.model import Attachment, Conversation, Message
 from keepstone.sources import whatsapp_export
 from keepstone.views.chat import written_of
-from keepstone.views.names import Names, safe_name, split_ending
+from keepstone.views.names import Names, ending_for, safe_name, split_ending
 
 TITLE: Final = "WhatsApp Chat with "
 OMITTED: Final = "<Media omitted>"
@@ -133,7 +133,7 @@ class _Media:
         wanted = safe_name(attachment.name or attachment.sha256.hex())
         stem, ending = split_ending(wanted)
         if not 1 < len(ending) <= _MOST_ENDING:  # Readers know a file by its ending.
-            stem, ending = wanted, ".bin"
+            stem, ending = wanted, ending_for(attachment.mime) or ".bin"
         name = self._names.unused(_NO_BRACKETS.sub("_", stem) + ending)
         self.files[name] = attachment
         if attachment.sha256:

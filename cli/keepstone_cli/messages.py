@@ -33,29 +33,30 @@ def choosing(command: Command) -> Command:
 
     @functools.wraps(command)
     def chosen(
-        *arguments: Any, since: str, until: str, sender: str, kinds: tuple[str, ...], text: str, has_media: bool,
-        **others: Any,
+        *arguments: Any, since: str | None, until: str | None, sender: str | None, kinds: tuple[str, ...],
+        text: str | None, has_media: bool, **others: Any,
     ) -> Any:  # fmt: skip
         zone = here()
-        begin = parse_day(since, zone) if since else None
-        end = parse_day(until, zone, after=True) if until else None
+        begin = parse_day(since, zone) if since is not None else None
+        end = parse_day(until, zone, after=True) if until is not None else None
         check_span(begin, end)
-        if text:
-            check_words(text)
+        for words in (text, sender):
+            if words is not None:
+                check_words(words)
         choice = Choice(
-            begin, end, sender, kinds, text, has_media, zone,
+            begin, end, sender or "", kinds, text or "", has_media, zone,
         )  # fmt: skip
         return command(*arguments, choice=choice, **others)
 
     options = (
-        click.option("--from", "since", default="", metavar="DAY", help="Not before: 2024, 2024-03 or 2024-03-31."),
-        click.option("--to", "until", default="", metavar="DAY", help="Not after the end of it."),
-        click.option("--sender", default="", metavar="NAME", help="By whom: a part of a name or number, or me."),
+        click.option("--from", "since", metavar="DAY", help="Not before: 2024, 2024-03 or 2024-03-31."),
+        click.option("--to", "until", metavar="DAY", help="Not after the end of it."),
+        click.option("--sender", metavar="NAME", help="By whom: a part of a name or number, or me."),
         click.option(
             "--kind", "kinds", multiple=True, type=click.Choice(get_args(MessageKind)), metavar="KIND",
             help="text, image, video, voice, ...; can be given several times.",
         ),
-        click.option("--text", default="", metavar="WORDS", help='With all these words, or "phrases in quotes".'),
+        click.option("--text", metavar="WORDS", help='With all these words, or "phrases in quotes".'),
         click.option("--has-media", is_flag=True, help="With a photo or another file."),
     )  # fmt: skip
     for option in reversed(options):

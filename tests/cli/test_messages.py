@@ -176,6 +176,8 @@ def test_what_cannot_mean_anything_is_an_error_and_nothing_found_is_said(kept: K
         kept.box.fails(2, "search", words)
     kept.box.fails(2, "messages", "ana", "--text", '""')
     kept.box.fails(2, "export", "--text", "\u200e", "-o", tmp_path / "out")
+    for unset in ("--from", "--to", "--sender", "--text", "--chat", "--snapshot"):  # variables of scripts
+        kept.box.run("export", unset, "", "-o", tmp_path / "out", code=1 if unset == "--snapshot" else 2)
     turned = ("--from", "2024", "--to", "2023")
     for arguments in (("messages", "ana"), ("search", "hello"), ("timeline", "ana"), ("media",)):
         assert "--from" in kept.box.fails(2, *arguments, *turned)["message"]

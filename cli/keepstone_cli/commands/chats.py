@@ -21,7 +21,7 @@ def command(settings: Settings, snapshot: str | None) -> None:
     """List the conversations, with how many messages they have, and from when to when."""
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
-        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
+        archive = repository.messages(repository.snapshot(snapshot) if snapshot is not None else None)
         rows = []
         for conversation in archive.chats():
             chat = view_of(conversation)

@@ -24,7 +24,7 @@ def command(settings: Settings, chats: tuple[str, ...], snapshot: str | None, ch
     """
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
-        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
+        archive = repository.messages(repository.snapshot(snapshot) if snapshot is not None else None)
         any_fits = False
         for conversation in chosen_chats(archive, chats):
             chat = view_of(conversation)

@@ -44,7 +44,7 @@ def command(
     own_process()
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
-        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
+        archive = repository.messages(repository.snapshot(snapshot) if snapshot is not None else None)
         views = {
             name: view_of(conversation)
             for conversation in chosen_chats(archive, chats)

@@ -197,6 +197,9 @@ def test_chats_of_one_name_are_told_apart_and_chosen_by_their_keys(box: Box) -> 
     heads, _, *rows = box.run("chats").lines
     assert [row.split("  ")[0] for row in rows] == ["\u516b\u70b9 (k1)", "\u516b\u70b9 (k2)"]
     assert all(row[heads.index("Service") - 2 :].startswith("signal") for row in rows), "letters of two columns"
+    assert [line.split("  ")[0] for line in box.run("messages", "\u516b\u70b9").lines] == [
+        "\u516b\u70b9 (signal)", "2023-11-14 23:13"
+    ] * 2  # fmt: skip
     (line,) = box.run("messages", "k2", "--sender", "\u516b").lines
     assert line.endswith("\u516b\u70b9: Hi / to k2")
 

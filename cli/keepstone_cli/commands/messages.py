@@ -26,10 +26,13 @@ def command(settings: Settings, chats: tuple[str, ...], snapshot: str | None, ch
     with open_repository(settings) as repository:
         archive = repository.messages(repository.snapshot(snapshot) if snapshot is not None else None)
         any_fits = False
-        for conversation in chosen_chats(archive, chats):
+        conversations = chosen_chats(archive, chats)
+        # Of several it is part of the result: who reads that elsewhere has to know which is which.
+        head = output.note if len(conversations) == 1 else output.result
+        for conversation in conversations:
             chat = view_of(conversation)
             if not settings.json:
-                output.note(f"{clean(chat.title)} ({chat.conversation.service})")
+                head(f"{clean(chat.title)} ({chat.conversation.service})")
             for shown in chosen_messages(archive, conversation, choice):
                 any_fits = True
                 if settings.json:

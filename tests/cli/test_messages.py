@@ -200,7 +200,7 @@ def test_chats_of_one_name_are_told_apart_and_chosen_by_their_keys(box: Box) -> 
     assert [line.split("  ")[0] for line in box.run("messages", "\u516b\u70b9").lines] == [
         "\u516b\u70b9 (signal)", "2023-11-14 23:13"
     ] * 2  # fmt: skip
-    (line,) = box.run("messages", "k2", "--sender", "\u516b").lines
+    (line,) = box.run("messages", "k2", "--sender", "\u516b", "--text", '"hi to"').lines
     assert line.endswith("\u516b\u70b9: Hi / to k2")
 
 

@@ -13,7 +13,7 @@ from keepstone.history.snapshot import Snapshot, resolve
 from keepstone.messages.model import Call, Message
 from keepstone.messages.resolve import Chat as Conversation
 from keepstone.messages.resolve import Shown
-from keepstone.views.chat import Chat, local_time
+from keepstone.views.chat import Chat, local_time, written_of
 from keepstone.work.messages import Messages
 from keepstone.work.search import fold, terms_of
 
@@ -32,7 +32,7 @@ class Choice:
     """A part of their name or address; `me` is the owner."""
     kinds: Sequence[str] = ()
     text: str = ""
-    """Words and "phrases in quotes", all of which occur."""
+    """Words and "phrases in quotes", all of which occur in its subject, its captions and its text."""
     has_media: bool = False
     zone: tzinfo = field(default=UTC, compare=False)
     """Where the clock hung that told a time without its zone."""
@@ -44,7 +44,7 @@ class Choice:
             and (not self.kinds or message.kind in self.kinds)
             and (not self.has_media or bool(message.attachments))
             and (not self.sender or self._is_sender(message, chat))
-            and (not self.text or all(term in fold(message.text) for term in terms_of(self.text)))
+            and (not self.text or self._says(message))
         )
 
     def holds_call(self, call: Call) -> bool:
@@ -54,6 +54,10 @@ class Choice:
             and (self.from_ms is None or call.time_ms >= self.from_ms)
             and (self.to_ms is None or call.time_ms < self.to_ms)
         )
+
+    def _says(self, message: Message) -> bool:
+        said = fold("\n".join(written_of(message)))
+        return all(term in said for term in terms_of(self.text))
 
     def _is_then(self, message: Message) -> bool:
         if self.from_ms is None and self.to_ms is None:

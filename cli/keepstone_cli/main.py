@@ -182,7 +182,13 @@ def main() -> None:
 
 
 def _set_up_streams() -> None:
-    """No name, however odd, may end a command because the terminal's encoding lacks it."""
+    """No name, however odd, may end a command because the terminal's encoding lacks it; nor a stream that is closed."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # Else the next file that is opened, be it one of a repository, would be taken for the terminal.
+    os.close(free)
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8")
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json as json_module
+import re
 import sys
 import time
 import unicodedata
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _HIDDEN = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
+_JOINERS = re.compile(r"(?<=[^\x00-\u02ff\u2000-\u206f])[\u200c\u200d](?=[^\x00-\u02ff\u2000-\u206f])")
+"""What joins the parts of an emoji, and letters of Persian or Hindi: spelling, if it stands between such."""
 _WIDEST = 60
-"""Letters that a column of a table is padded to at most."""
+"""Columns of a terminal that a column of a table is padded to at most."""
 
 
 def clean(text: str | bytes) -> str:
@@ -32,7 +35,23 @@ def clean(text: str | bytes) -> str:
         text = text.decode("utf-8", "backslashreplace")
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if unicodedata.category(c) not in _HIDDEN else _escape(c) for c in text)
+    kept = {at.start() for at in _JOINERS.finditer(text)}
+    return "".join(
+        c if unicodedata.category(c) not in _HIDDEN or at in kept else _escape(c) for at, c in enumerate(text)
+    )
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes, as far as that can be told."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(c) for c in text)
+
+
+def _width(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _escape(char: str) -> str:
@@ -120,9 +139,10 @@ class Output:
 
     def table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         """Print aligned columns. One very long cell moves what is beside it, and not all other rows."""
-        widths = [min(max(map(len, column)), _WIDEST) for column in zip(heads, *rows, strict=True)]
-        for row in (heads, tuple("-" * width for width in widths), *rows):
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        widths = [min(max(map(width, column)), _WIDEST) for column in zip(heads, *rows, strict=True)]
+        for row in (heads, tuple("-" * most for most in widths), *rows):
+            cells = (cell + " " * (most - width(cell)) for cell, most in zip(row, widths, strict=True))
+            print("  ".join(cells).rstrip())
 
     # Events ----------------------------------------------------------------------------------------------
 
@@ -149,7 +169,8 @@ class Output:
                  "error": {"kind": event.error.kind, "message": event.error.message, "remedy": event.error.remedy}}
             )  # fmt: skip
         else:
-            self.warn(f"Problem: {clean(event.error.message)}")
+            path, message = clean(event.path), clean(event.error.message)
+            self.warn(f"Problem: {message}" if not path or path in message else f"Problem: {path}: {message}")
 
     def _notice(self, event: Event) -> None:
         from keepstone import events

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import keepstone
+from keepstone.errors import UsageError
 from keepstone.work.client import default_cache, default_repository, default_state
 from keepstone_cli.main import Settings
 from keepstone_cli.secrets import credential
@@ -64,3 +65,14 @@ def keep_ids(ids: list[str]) -> None:
         (cache_folder() / "snapshots").write_text("\n".join(reversed(ids[-200:])))
     except OSError:
         pass
+
+
+def target_folder(text: str, option: str) -> bytes:
+    """Return the absolute path of a folder to write to.
+
+    Raises:
+        UsageError: it was named by nothing: by a variable of a script that was never set, most likely.
+    """
+    if not text:
+        raise UsageError(f"The folder for {option} was named by nothing.", "Name it, be it `.` for the one you are in.")
+    return os.path.abspath(os.fsencode(text))

@@ -16,7 +16,10 @@ import keepstone
 import keepstone_cli
 from cli.conftest import Shared
 from cli.harness import Box, installed
+from keepstone import events
+from keepstone.errors import KeepstoneError
 from keepstone_cli.main import VERBS, cli
+from keepstone_cli.output import Output
 from support import noise
 
 
@@ -131,3 +134,12 @@ def test_progress_on_a_terminal_goes_away(ready: Box) -> None:
 def test_the_version_is_the_same_wherever_it_is_said() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["version"] == keepstone.__version__ == keepstone_cli.__version__
+
+
+def test_a_problem_names_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json=False, quiet=False)
+    for message in ("packs/12: part 3 was altered.", "cat.jpg cannot be written."):
+        output.listen(events.Problem(b"cat.jpg", "export", KeepstoneError(message)))
+    assert capsys.readouterr().err.splitlines() == [
+        "Problem: cat.jpg: packs/12: part 3 was altered.", "Problem: cat.jpg cannot be written."
+    ]  # fmt: skip

@@ -34,3 +34,11 @@ def test_a_receipt_that_was_changed_is_an_error(shared: Shared, tmp_path: Path) 
     assert "receipt" in run.err
     shared.box.run("drill", "--verify-receipt", tmp_path / "none", code=2)
     shared.box.run("drill", "--scratch", "/none/of/this", code=1)
+
+
+def test_no_drill_is_made_in_vain_for_a_receipt_that_has_no_place(shared: Shared, tmp_path: Path) -> None:
+    error = shared.box.fails(2, "drill", "--receipt", tmp_path / "none" / "receipt")
+    assert "cannot be written" in error["message"]
+    (tmp_path / "receipt").symlink_to("none/receipt")
+    run = shared.box.run("drill", "--receipt", tmp_path / "receipt", "--files", "1", code=2)
+    assert run.out == "the drill passed\n", "its result is told first"

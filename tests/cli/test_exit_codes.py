@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -244,3 +245,12 @@ def test_what_ends_a_command_is_called_by_its_name(
         signal.signal(signal.SIGINT, handler)
     assert ended.value.code == code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_stream_is_no_crash_and_no_file_takes_its_place(shared: Shared, closed: str) -> None:
+    command = shlex.join([*MODULE, "ls", "latest"])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} {closed}"], capture_output=True, env=shared.box.env, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -150,3 +150,11 @@ def test_nothing_goes_through_a_link_in_the_folder(kept: Kept, tmp_path: Path) -
 def test_a_folder_that_cannot_be_used_is_an_error(kept: Kept, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert "cannot be used" in kept.box.fails(1, "media", "Ana", "--extract", tmp_path / "file")["message"]
+
+
+def test_no_folder_is_taken_for_this_one(kept: Kept) -> None:
+    before = files(kept.box.work)
+    kept.box.fails(2, "media", "--extract", "")
+    kept.box.fails(2, "restore", "latest", "--target", "")
+    kept.box.fails(2, "restore", "--chat", "Ana", "--target", "")
+    assert files(kept.box.work) == before

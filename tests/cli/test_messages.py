@@ -13,14 +13,13 @@ from keepstone.messages.identity import identity
 from keepstone.messages.model import Call, Conversation, Message, Person, Reaction
 from keepstone.views import plain
 from keepstone.views.chat import Chat
+from keepstone_cli.output import clean
 
 
 def message(number: int, text: str, chat: str = "a", **fields: object) -> Message:
-    chosen = {"direction": "in", "author": "1"} | fields
-    return Message(
-        identity=identity("t", chat, number), service="signal", chat=chat, text=text,
-        time_ms=1_700_000_000_000 + number * 3_600_000, **chosen,  # type: ignore[arg-type]
-    )  # fmt: skip
+    time_ms = 1_700_000_000_000 + number * 3_600_000
+    chosen = {"direction": "in", "author": "1", "time_ms": time_ms} | fields
+    return Message(identity=identity("t", chat, number), service="signal", chat=chat, text=text, **chosen)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -154,3 +153,72 @@ def test_a_repository_without_messages_says_so(box: Box) -> None:
     assert "no messages" in box.run("chats").err
     assert "no calls" in box.run("calls").err
     assert box.run("--json", "chats").documents == []
+
+
+@pytest.mark.parametrize("zone", ["EST5", "UTC", "<+13>-13"])
+def test_a_day_begins_where_the_clock_hung_that_told_a_message(box: Box, zone: str) -> None:
+    hour = 3_600_000
+    said = [message(n, f"said at {n}", time_ms=1_700_006_400_000 + (n - 1) * 3 * hour, zoned=False) for n in range(9)]
+    (box.base / "source").mkdir()
+    data = b"".join(plain.jsonl([Chat(Conversation(service="signal", key="a", title="Ana"), said)]))
+    (box.base / "source" / "export.jsonl").write_bytes(data)
+    box.run("init")
+    box.env["TZ"] = zone
+    box.run("backup", box.base / "source")
+    day = ["--from", "2023-11-15", "--to", "2023-11-15"]
+    texts = [f"said at {number}" for number in range(1, 9)]
+    assert [one["text"] for one in box.run("--json", "messages", "Ana", *day).documents] == texts
+    assert sorted(one["text"] for one in box.run("--json", "search", "said", *day).documents) == texts
+
+
+def test_what_cannot_mean_anything_is_an_error_and_nothing_found_is_said(kept: Kept, tmp_path: Path) -> None:
+    for words in ("", " ", '""', "\u200b"):
+        kept.box.fails(2, "search", words)
+    kept.box.fails(2, "messages", "ana", "--text", '""')
+    kept.box.fails(2, "export", "--text", "\u200e", "-o", tmp_path / "out")
+    for unset in ("--from", "--to", "--sender", "--text", "--chat", "--snapshot"):  # variables of scripts
+        kept.box.run("export", unset, "", "-o", tmp_path / "out", code=1 if unset == "--snapshot" else 2)
+    turned = ("--from", "2024", "--to", "2023")
+    for arguments in (("messages", "ana"), ("search", "hello"), ("timeline", "ana"), ("media",)):
+        assert "--from" in kept.box.fails(2, *arguments, *turned)["message"]
+    nothing = kept.box.run("messages", "ana", "--from", "2030")
+    assert (nothing.out, nothing.err.splitlines()[-1]) == ("", "No message fits.")
+    assert kept.box.run("messages", "ana", "--from", "2030", "--json").out == ""
+    assert "Nothing happened" in kept.box.run("timeline", "ana", "--from", "2030").err
+
+
+def test_chats_of_one_name_are_told_apart_and_chosen_by_their_keys(box: Box) -> None:
+    (box.base / "source").mkdir()
+    said = {key: message(1, f"to {key}", key, author="", subject="Hi") for key in ("k1", "k2")}
+    chats = [Chat(Conversation(service="signal", key=key, title="\u516b\u70b9"), [one]) for key, one in said.items()]
+    (box.base / "source" / "export.jsonl").write_bytes(b"".join(plain.jsonl(chats)))
+    box.run("init")
+    box.run("backup", box.base / "source")
+    heads, _, *rows = box.run("chats").lines
+    assert [row.split("  ")[0] for row in rows] == ["\u516b\u70b9 (k1)", "\u516b\u70b9 (k2)"]
+    assert all(row[heads.index("Service") - 2 :].startswith("signal") for row in rows), "letters of two columns"
+    assert [line.split("  ")[0] for line in box.run("messages", "\u516b\u70b9").lines] == [
+        "\u516b\u70b9 (signal)", "2023-11-14 23:13"
+    ] * 2  # fmt: skip
+    (line,) = box.run("messages", "k2", "--sender", "\u516b", "--text", '"hi to"').lines
+    assert line.endswith("\u516b\u70b9: Hi / to k2")
+
+
+def test_a_message_that_its_sender_deleted_is_shown_and_marked(box: Box) -> None:
+    (box.base / "source").mkdir()
+    ana = Conversation(service="signal", key="a", title="Ana")
+    box.run("init")
+    for said in (message(0, "regretted"), message(0, "", kind="deleted")):
+        (box.base / "source" / "export.jsonl").write_bytes(b"".join(plain.jsonl([Chat(ana, [said])])))
+        box.run("backup", box.base / "source")
+    for arguments in (("messages", "ana"), ("search", "regretted")):
+        (line,) = box.run(*arguments).lines
+        assert line.endswith("regretted (deleted)")
+    assert box.run("--json", "messages", "ana").document["deleted"] is True
+
+
+def test_spelling_and_emoji_are_shown_as_they_are_and_what_hides_is_not() -> None:
+    family, persian = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    assert (clean(family), clean(persian)) == (family, persian)
+    for hidden in ("pay\u200dpal", "\u200d", "a\u200c", "\u0645\u200c", "\u0645\u202e\u0645"):
+        assert "\\u20" in clean(hidden)

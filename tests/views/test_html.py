@@ -139,6 +139,18 @@ def test_a_chat_shows_who_said_what_and_when(tmp_path: Path) -> None:
     assert "7 messages" in read(tmp_path / "out" / "index.html").said
 
 
+def test_what_happened_in_a_chat_is_told_even_where_a_source_has_no_words_for_it(tmp_path: Path) -> None:
+    files = (photo(b"icon", name="icon.jpg", caption="New icon"),)
+    said = [message(1, "", kind="call", direction="none"), message(2, "", kind="event", attachments=files)]
+    html.export_html([chat(said), chat(said[:1])], tmp_path, nobody)
+    first, index = ((tmp_path / name).read_text() for name in ("chat-00001-ana.html", "index.html"))
+    assert "(call)" in first
+    assert "icon.jpg" in first
+    assert "New icon" in first
+    assert "<span>2 messages</span>" in index
+    assert "<span>1 message</span>" in index
+
+
 def test_a_long_chat_has_several_pages_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "MESSAGES_PER_PAGE", 100)
     html.export_html([chat([message(n, f"text-{n}.") for n in range(250)])], tmp_path, nobody)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from keepstone.messages.model import Attachment, Call, Conversation, Item, Loss, Message, Reaction
 from keepstone.sources import keepstone_jsonl
 from keepstone.sources.reading import MemoryFolder, Options, Reader, UnreadableSource
-from keepstone.views import plain
+from keepstone.views import plain, whatsapp_txt
 from keepstone.views.chat import Chat
 from messages.strategies import CALLS, CONVERSATIONS, MESSAGES, TEXT
 
@@ -141,8 +141,26 @@ def test_no_text_makes_a_second_mail_or_a_header(
 
 
 def test_a_message_whose_source_tells_no_time_has_no_date() -> None:
-    chat = Chat(Conversation(service="whatsapp", key="status@broadcast", title="Status"), [])
+    def chat_of(*said: Message) -> Chat:
+        return Chat(Conversation(service="whatsapp", key="status@broadcast", title="Status"), said)
+
     undated = Message(identity=b"u" * 16, service="whatsapp", chat="status@broadcast", time_ms=0, text="hello")
-    assert plain.text_of(chat, undated, UTC).startswith(b"no date ")
+    assert plain.text_of(chat_of(), undated, UTC).startswith(b"no date ")
     first = msgspec.structs.replace(undated, time_ms=-(2**52))
-    assert plain.text_of(chat, first, UTC).startswith(b"0001-01-02 00:00 ")
+    assert plain.text_of(chat_of(), first, UTC).startswith(b"0001-01-02 00:00 ")
+    (row,) = csv.DictReader(io.StringIO(b"".join(plain.csv_table([chat_of(undated)])).decode("utf-8-sig")))
+    assert (row["time"], row["zone"]) == ("", "")
+    assert b"Date:" not in b"".join(plain.mbox([chat_of(undated)], lambda _: None))
+
+
+def test_a_subject_and_captions_are_part_of_what_is_said() -> None:
+    files = (Attachment(name="a.jpg", caption="one"), Attachment(name="b.jpg", caption="two"))
+    said = message("text", subject="Lunch", attachments=files)
+    assert plain.text_of(chat(), said, UTC).decode() == (
+        "2023-11-14 22:13 Ana: <a.jpg>\n    <b.jpg>\n    Lunch\n    one\n    two\n    text\n"
+    )
+    (row,) = csv.DictReader(io.StringIO(b"".join(plain.csv_table([chat(said)])).decode("utf-8-sig")))
+    assert (row["subject"], row["captions"], row["text"], row["zone"]) == ("Lunch", "one\ntwo", "text", "UTC+0000")
+    data = b"".join(plain.mbox([chat(said)], lambda _: None))
+    assert all(part in data for part in (b"Lunch", b"one", b"two", b"text"))
+    assert whatsapp_txt.line(said, str, UTC, []).endswith(": Lunch\none\ntwo\ntext\n")

@@ -85,6 +85,12 @@ def test_media_come_back_with_their_captions() -> None:
     assert opened.read() == FILES["IMG-1.jpg"]
 
 
+def test_a_photo_without_a_name_stays_a_photo() -> None:
+    FILES[""] = b"photo"
+    (found,) = again(written(message("Ann", "", 0, Attachment(mime="image/jpeg", sha256=b"p" * 32))))
+    assert (found.kind, found.attachments[0].name[-4:]) == ("image", ".jpg")
+
+
 def test_the_same_chat_makes_the_same_zip() -> None:
     one, two = io.BytesIO(), io.BytesIO()
     for out in (one, two):

@@ -221,3 +221,18 @@ def test_a_writer_that_is_writing_cannot_be_written_with() -> None:
     with pytest.raises(AssertionError):
         writer.write(Nested())
     assert writer.write(io.BytesIO(b"again"))[1] == 5
+
+
+def test_what_no_messages_left_is_read_by_the_next_backup_that_reads_messages(place: Place, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    place.clock.ns = 2 * 10**18  # long after every change
+    (source / "deep" / "one.jsonl").write_bytes(export(3))
+    place.backup([source])
+    (source / "deep" / "two.jsonl").write_bytes(export(4, "Bo"))
+    for _ in range(2):
+        assert place.backup([source], messages=False).gathered.sources == 0
+    assert place.backup([source]).gathered.messages == 7
+    assert counts(place) == {"Ana": 3, "Bo": 4}
+    assert place.backup([source]).gathered.sources == 0, "it is read once"
+    assert place.backup([source], force=True).gathered.messages == 7, "everything again, if that is asked for"
+    assert counts(place) == {"Ana": 3, "Bo": 4}

@@ -79,6 +79,18 @@ def test_without_its_passphrase_the_older_file_is_stored_and_not_read(place: Pla
     assert (tmp_path / "out" / "signal.backup").read_bytes() == data
 
 
+def test_a_key_that_comes_later_opens_what_was_stored_closed(place: Place, tmp_path: Path) -> None:
+    place.clock.ns = 2 * 10**18  # long after every change
+    data = build.encrypted(build.new([message(1), message(2)]))
+    (tmp_path / "source" / "signal.backup").write_bytes(data)
+    assert place.backup([tmp_path / "source"]).gathered.sources == 0
+    given_key(place, writers.DIGITS)
+    assert place.backup([tmp_path / "source"]).gathered.messages == 2
+    assert place.backup([tmp_path / "source"]).counts.files_unmodified == 1
+    place.restore(tmp_path / "out", tmp_path / "source")
+    assert (tmp_path / "out" / "signal.backup").read_bytes() == data
+
+
 def test_a_backup_folder_gives_its_chats_and_photos_with_the_recovery_key(place: Place, tmp_path: Path) -> None:
     given_key(place, writers.RECOVERY_KEY)
     rng = random.Random(4)

@@ -68,6 +68,7 @@ def test_only_what_depends_on_its_neighbours_is_folded_with_them() -> None:
         ("İstanbul", "istanbul"), ("istanbul", "İSTANBUL"), ("die STRASSE", "straße"), ("❤️", "❤"), ("❤", "❤️"),
         ("cafe\u0301", "CAFÉ"), ("السَّلَامُ", "السلام"), ("سلـــام", "سلام"), ("我们明天去海边", "明天"),
         ("สวัสดีครับ", "สวัสดี"), ("שָׁלוֹם", "שלום"), ("\u202eabc\u202c", "abc"), ("ΟΔΟΣ", "οδος"),
+        ("ıspanak", "ISPANAK"), ("to the\nbeach", '"the beach"'), ("bis\u00a0bald\tdann", '"bis bald dann"'),
     ],
 )  # fmt: skip
 def test_one_word_is_found_however_it_is_written(text: str, query: str) -> None:

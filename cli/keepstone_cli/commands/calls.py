@@ -19,7 +19,7 @@ def command(settings: Settings, snapshot: str | None) -> None:
     """List the calls of all phones and programs."""
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
-        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
+        archive = repository.messages(repository.snapshot(snapshot) if snapshot is not None else None)
         calls = sorted(archive.calls(), key=lambda call: (call.time_ms, call.identity))
     if settings.json:
         for call in calls:

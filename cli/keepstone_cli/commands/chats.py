@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
-from keepstone.views.chat import shown_time
+from keepstone.views.chat import Chat, shown_time
 from keepstone.views.choose import view_of
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, here
@@ -19,7 +21,7 @@ def command(settings: Settings, snapshot: str | None) -> None:
     """List the conversations, with how many messages they have, and from when to when."""
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
-        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
+        archive = repository.messages(repository.snapshot(snapshot) if snapshot is not None else None)
         rows = []
         for conversation in archive.chats():
             chat = view_of(conversation)
@@ -41,8 +43,15 @@ def command(settings: Settings, snapshot: str | None) -> None:
     def day(time_ms: int | None) -> str:
         return "" if time_ms is None else shown_time(time_ms, zone)[:10]
 
+    named = Counter((chat.title, chat.conversation.service) for chat, _ in rows)
+
+    def title(chat: Chat) -> str:
+        """Return what a chat is called; of several of one name, with the key that tells them apart."""
+        is_one = named[chat.title, chat.conversation.service] == 1
+        return clean(chat.title) if is_one else f"{clean(chat.title)} ({clean(chat.conversation.key)})"
+
     table = [
-        (clean(chat.title), chat.conversation.service, str(found.messages), day(found.first_ms), day(found.last_ms),
+        (title(chat), chat.conversation.service, str(found.messages), day(found.first_ms), day(found.last_ms),
          size(found.media_bytes) if found.media_bytes else "")
         for chat, found in sorted(rows, key=lambda row: -(row[1].last_ms or 0))
     ]  # fmt: skip

@@ -56,7 +56,7 @@ def add(settings: Settings, kind: str, file: str | None) -> None:
     if settings.json:
         output.data({"message_type": "container_key", "id": ref.hex(), "kind": kind})
     else:
-        output.note(f"The repository keeps the {kind} key {ref.hex()[:8]}.")
+        output.note(f"The repository keeps the {kind} key {ref.hex()[:8]}. The next backup uses it.")
 
 
 def _content(file: str) -> bytes:

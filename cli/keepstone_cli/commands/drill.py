@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
-from keepstone.work.drill import DrillOptions
+from keepstone.errors import UsageError
+from keepstone.work.drill import DrillOptions, DrillResult
 from keepstone_cli.main import Settings
-from keepstone_cli.output import clean, count, duration, path_fields, size
+from keepstone_cli.output import Output, clean, count, duration, path_fields, size
 from keepstone_cli.settings import open_repository
+
+_RECEIPTS = "Name a file that `keepstone drill --receipt FILE` wrote, as it was written."
 
 
 @click.command("drill")
@@ -51,13 +55,13 @@ def command(
             else:
                 output.result("The receipt is genuine; the drill " + ("passed." if passed else "did not pass."))
             return 0 if passed else 1
+        if receipt is not None and not os.access(receipt.parent, os.W_OK):
+            raise UsageError(f"The receipt {receipt} cannot be written.", "Name a file in a folder that is writable.")
         try:
             options = DrillOptions(files, snapshots, full, scratch, seed)
             result = repository.drill(options, output.listen)
         finally:
             output.stop_meter()
-    if receipt is not None:
-        _write(receipt, result.receipt)
     if settings.json:
         output.data(
             {
@@ -71,7 +75,15 @@ def command(
                 "duration": result.duration,
             }
         )  # fmt: skip
-        return 0 if result.passed else 1
+    else:
+        _tell(output, result)
+    if receipt is not None:
+        _write(receipt, result.receipt)
+    return 0 if result.passed else 1
+
+
+def _tell(output: Output, result: DrillResult) -> None:
+    """Say what was restored, and whether it was right."""
     for finding in result.findings:
         output.result(f"wrong: {finding.snapshot[:8]}:{clean(finding.path)}: {clean(finding.what)}")
     output.note(
@@ -81,23 +93,18 @@ def command(
         f"{count(result.contents, 'attachment')} compared with the catalogue"
     )
     output.result("the drill passed" if result.passed else f"the drill FAILED (seed {result.seed})")
-    return 0 if result.passed else 1
 
 
 def _text(path: Path) -> str:
-    from keepstone.errors import UsageError
-
     try:
         if path.stat().st_size > 1024 * 1024:
-            raise UsageError(f"{path} is no receipt of a drill.")
+            raise UsageError(f"{path} is no receipt of a drill.", _RECEIPTS)
         return path.read_text("utf-8", "replace")
     except OSError as error:
-        raise UsageError(f"The receipt {path} cannot be read ({error.strerror}).") from error
+        raise UsageError(f"The receipt {path} cannot be read ({error.strerror}).", _RECEIPTS) from error
 
 
 def _write(path: Path, text: str) -> None:
-    from keepstone.errors import UsageError
-
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

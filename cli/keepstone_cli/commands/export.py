@@ -51,7 +51,7 @@ def command(
     output = settings.output()
     with open_repository(settings) as repository:
         options = keepstone.ExportOptions(
-            out, form, chats, choice, media, here(), repository.snapshot(snapshot) if snapshot else None
+            out, form, chats, choice, media, here(), repository.snapshot(snapshot) if snapshot is not None else None
         )
         result = keepstone.export(repository, options, output.listen)
     if settings.json:

@@ -26,7 +26,7 @@ def command(settings: Settings, pattern: str, snapshot: str | None, long: bool) 
     output = settings.output()
     matches: dict[str, list[dict[str, object]]] = {}
     with open_repository(settings) as repository:
-        only = repository.snapshot(snapshot) if snapshot else None
+        only = repository.snapshot(snapshot) if snapshot is not None else None
         last = b""
         for found in repository.find(os.fsencode(pattern), only=only):
             if settings.json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from datetime import tzinfo
 
@@ -14,7 +13,7 @@ from keepstone.views.media import FAILED, IDENTICAL, MISSING, NEW, Medium
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, author_of, choosing, here
 from keepstone_cli.output import clean, count, path_fields, size
-from keepstone_cli.settings import open_repository
+from keepstone_cli.settings import open_repository, target_folder
 
 
 @click.command("media")
@@ -31,11 +30,13 @@ def command(
     With --extract they are written below DIR, a folder for each chat if there are several, with the times of their
     messages. A file that is there already stays as it is; another one of its name gets a number.
     """
+    target = None if extract is None else target_folder(extract, "--extract")
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
-        options = keepstone.MediaOptions(chats, choice, repository.snapshot(snapshot) if snapshot else None, zone)
-        if extract is not None:
-            return _extract(settings, repository, options, extract, zone)
+        then = repository.snapshot(snapshot) if snapshot is not None else None
+        options = keepstone.MediaOptions(chats, choice, then, zone)
+        if target is not None:
+            return _extract(settings, repository, options, target, zone)
         rows = []
         for medium in keepstone.list_media(repository, options):
             if settings.json:
@@ -50,11 +51,10 @@ def command(
 
 
 def _extract(
-    settings: Settings, repository: keepstone.Client, options: keepstone.MediaOptions, folder: str, zone: tzinfo
+    settings: Settings, repository: keepstone.Client, options: keepstone.MediaOptions, target: bytes, zone: tzinfo
 ) -> int:
     output = settings.output()
     done: Counter[str] = Counter()
-    target = os.path.abspath(os.fsencode(folder))
     for taken in keepstone.extract_media(repository, target, options, output.listen):
         done[taken.action] += 1
         if settings.json:

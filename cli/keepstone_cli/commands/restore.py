@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import click
@@ -15,7 +14,7 @@ from keepstone_cli.completion import complete_snapshot
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import choosing, here
 from keepstone_cli.output import count, duration, size
-from keepstone_cli.settings import open_repository, split_path
+from keepstone_cli.settings import open_repository, split_path, target_folder
 
 
 @click.command("restore")
@@ -61,11 +60,11 @@ def command(
     --sender, --kind, --text and --has-media choose messages. A backup of DIR reads them again.
     """
     own_process()
-    target_folder = os.path.abspath(os.fsencode(target))
+    folder = target_folder(target, "--target")
     if chats:
         if includes or excludes or verify or numeric_ids or privileged:
             raise UsageError("--chat restores messages; the options for files do not go with it.")
-        options = keepstone.ChatRestoreOptions(target_folder, chats, choice, media, overwrite, here())
+        options = keepstone.ChatRestoreOptions(folder, chats, choice, media, overwrite, here())
         return _restore_chats(settings, snapshot, options)
     if choice != keepstone.Choice() or not media:
         raise UsageError("Options that choose messages go with --chat.")
@@ -75,7 +74,7 @@ def command(
         settings,
         snapshot,
         keepstone.RestoreOptions(
-            target=target_folder,
+            target=folder,
             path=split_path(snapshot)[1],
             include=keepstone.Exclusions(includes) if includes else None,
             exclude=keepstone.Exclusions(excludes) if excludes else None,

@@ -10,12 +10,13 @@ import msgspec
 
 from keepstone.memory import own_process
 from keepstone.messages.resolve import Shown
+from keepstone.messages.splitting import DAY_MS
 from keepstone.views.chat import Chat
-from keepstone.views.choose import Choice, chosen_chats, view_of
+from keepstone.views.choose import Choice, check_words, chosen_chats, view_of
 from keepstone.work.messages import Messages
 from keepstone.work.search import Found, Page, Within, spans
 from keepstone_cli.main import Settings
-from keepstone_cli.messages import SNAPSHOT, choosing, here, line
+from keepstone_cli.messages import SNAPSHOT, choosing, here, line, marked
 from keepstone_cli.output import Output, clean, count
 from keepstone_cli.settings import open_repository
 
@@ -40,10 +41,11 @@ def command(
 
     The archive is decrypted in memory; nothing of it is written anywhere.
     """
+    check_words(words)
     own_process()
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
-        archive = repository.messages(repository.snapshot(snapshot) if snapshot else None)
+        archive = repository.messages(repository.snapshot(snapshot) if snapshot is not None else None)
         views = {
             name: view_of(conversation)
             for conversation in chosen_chats(archive, chats)
@@ -67,12 +69,20 @@ def command(
 
 def _within(archive: Messages, views: dict[bytes, Chat], choice: Choice, *, everywhere: bool) -> Within:
     """Return where to look; only what no column tells is asked of every hit."""
+    asks = bool(choice.sender or choice.kinds or choice.text or choice.has_media)
+    begin, end = choice.from_ms, choice.to_ms
 
     def holds(hit: Found) -> bool:
-        return choice.holds(archive.shown(hit).message, views[hit.conversation])
+        # A column tells a time without its zone, which can be a day off.
+        surely = (begin is None or hit.time_ms >= begin + DAY_MS) and (end is None or hit.time_ms < end - DAY_MS)
+        return (surely and not asks) or choice.holds(archive.shown(hit).message, views[hit.conversation])
 
-    asks = bool(choice.sender or choice.kinds or choice.text or choice.has_media)
-    return Within(None if everywhere else frozenset(views), choice.from_ms, choice.to_ms, holds if asks else None)
+    return Within(
+        None if everywhere else frozenset(views),
+        None if begin is None else begin - DAY_MS,
+        None if end is None else end + DAY_MS,
+        holds if asks or begin is not None or end is not None else None,
+    )
 
 
 def _document(
@@ -96,10 +106,10 @@ def _print(
 
     def beside(one: Shown | None) -> None:
         if one is not None:
-            text = f"  {line(chat, one.message, zone)}"
+            text = f"  {line(chat, one.message, zone, marks=marked(one))}"
             output.result(f"{_DIM}{text}{_PLAIN}" if styled else text)
 
-    def marked(text: str) -> str:
+    def bold(text: str) -> str:
         parts, last = [], 0
         for begin, end in spans(text, words):
             parts += [clean(text[last:begin]), _BOLD, clean(text[begin:end]), _PLAIN]
@@ -107,5 +117,6 @@ def _print(
         return "".join(parts) + clean(text[last:])
 
     beside(before)
-    output.result(f"[{clean(chat.title)}] {line(chat, shown.message, zone, show=marked if styled else clean)}")
+    text = line(chat, shown.message, zone, marks=marked(shown), show=bold if styled else clean)
+    output.result(f"[{clean(chat.title)}] {text}")
     beside(after)

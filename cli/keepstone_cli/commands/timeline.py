@@ -7,7 +7,7 @@ from datetime import datetime, tzinfo
 import click
 
 from keepstone.views.chat import Chat
-from keepstone.views.choose import chosen_chats, parse_moment, view_of
+from keepstone.views.choose import check_span, chosen_chats, parse_moment, view_of
 from keepstone.work.timeline import MessageChange, Moment, by_day
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import here, line
@@ -19,14 +19,14 @@ _SIGNS = {"added": "+", "edited": "M", "deleted": "x", "gone": "-", "back": "+"}
 
 @click.command("timeline")
 @click.argument("chat", metavar="CHAT")
-@click.option("--from", "since", default="", metavar="WHEN", help="From a day on, or after a snapshot.")
-@click.option("--to", "until", default="", metavar="WHEN", help="To the end of a day, or to a snapshot.")
+@click.option("--from", "since", metavar="WHEN", help="From a day on, or after a snapshot.")
+@click.option("--to", "until", metavar="WHEN", help="To the end of a day, or to a snapshot.")
 @click.option("--by", type=click.Choice(("snapshot", "day")), default="snapshot", show_default=True, help="Blocks.")
 @click.option("--limit", type=click.IntRange(0), default=0, show_default=True, help="Messages to show of each block.")
 @click.option("--all", "everything", is_flag=True, help="Show all messages of each block.")
 @click.pass_obj
 def command(
-    settings: Settings, chat: str, since: str, until: str, by: str, limit: int, everything: bool
+    settings: Settings, chat: str, since: str | None, until: str | None, by: str, limit: int, everything: bool
 ) -> None:  # fmt: skip
     """Show what each snapshot brought, changed and no longer had of a chat.
 
@@ -36,8 +36,9 @@ def command(
     output, zone = settings.output(), here()
     with open_repository(settings) as repository:
         known = repository.snapshots()
-        start = parse_moment(since, zone, known) if since else None
-        end = parse_moment(until, zone, known, after=True) if until else None
+        start = parse_moment(since, zone, known) if since is not None else None
+        end = parse_moment(until, zone, known, after=True) if until is not None else None
+        check_span(start, end)
         for conversation in chosen_chats(repository.messages(), (chat,)):
             view = view_of(conversation)
             if not settings.json:
@@ -46,6 +47,8 @@ def command(
                 moment for moment in repository.timeline(conversation)
                 if (start is None or moment.time_ms >= start) and (end is None or moment.time_ms < end)
             ]  # fmt: skip
+            if not moments:
+                output.note("Nothing happened to it in this time." if since or until else "Nothing is known of it.")
             for moment in by_day(moments, zone) if by == "day" else moments:
                 shown = moment.changes if everything else moment.changes[:limit]
                 if settings.json:

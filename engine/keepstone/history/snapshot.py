@@ -48,6 +48,8 @@ class SnapshotBody(encoding.Record, kw_only=True):
     program: str = msgspec.field(name="w", default="")
     catalogue: bytes = msgspec.field(name="m", default=b"")
     """Recipe of the catalogue of messages; empty if there is none."""
+    left_messages: bool = msgspec.field(name="l", default=False)
+    """Whether this run, or one before it, left files that may hold messages unread."""
 
 
 @dataclass(frozen=True, slots=True)

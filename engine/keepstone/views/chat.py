@@ -40,6 +40,12 @@ class Chat:
             known = next((p.name for p in self.conversation.people if p.address == address), "")
         return known or address.removeprefix("~").partition("@")[0]
 
+    def author_of(self, message: Message) -> str:
+        """Return who sent a message, as people call them. In a chat of two a source need not name the other."""
+        if message.direction == "out":
+            return "You"
+        return self.name_of(message.author) if message.author else self.title
+
 
 def local_time(message: Message, zone: tzinfo) -> datetime:
     """Return when a message was sent, in a zone; as the source's own clock told it, if its zone is not known.
@@ -66,6 +72,12 @@ def shown_time(time_ms: int, zone: tzinfo) -> str:
 def minute_of(message: Message, zone: tzinfo) -> str:
     """Return when a message was sent as people read it."""
     return shown_time(message.time_ms, zone if message.zoned else UTC)
+
+
+def written_of(message: Message) -> list[str]:
+    """Return what somebody wrote, in the order in which it is shown: the subject, captions, the text."""
+    captions = (attachment.caption for attachment in message.attachments)
+    return [text for text in (message.subject, *captions, message.text) if text]
 
 
 def content_of(attachment: Attachment, open_attachment: OpenAttachment) -> Iterator[bytes]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
 from difflib import get_close_matches
 from typing import Final
 
@@ -13,7 +13,7 @@ from keepstone.history.snapshot import Snapshot, resolve
 from keepstone.messages.model import Call, Message
 from keepstone.messages.resolve import Chat as Conversation
 from keepstone.messages.resolve import Shown
-from keepstone.views.chat import Chat
+from keepstone.views.chat import Chat, local_time, written_of
 from keepstone.work.messages import Messages
 from keepstone.work.search import fold, terms_of
 
@@ -32,18 +32,19 @@ class Choice:
     """A part of their name or address; `me` is the owner."""
     kinds: Sequence[str] = ()
     text: str = ""
-    """Words and "phrases in quotes", all of which occur."""
+    """Words and "phrases in quotes", all of which occur in its subject, its captions and its text."""
     has_media: bool = False
+    zone: tzinfo = field(default=UTC, compare=False)
+    """Where the clock hung that told a time without its zone."""
 
     def holds(self, message: Message, chat: Chat) -> bool:
         """Return whether a message of a chat is one of those."""
         return (
-            (self.from_ms is None or message.time_ms >= self.from_ms)
-            and (self.to_ms is None or message.time_ms < self.to_ms)
+            self._is_then(message)
             and (not self.kinds or message.kind in self.kinds)
             and (not self.has_media or bool(message.attachments))
             and (not self.sender or self._is_sender(message, chat))
-            and (not self.text or all(term in fold(message.text) for term in terms_of(self.text)))
+            and (not self.text or self._says(message))
         )
 
     def holds_call(self, call: Call) -> bool:
@@ -54,13 +55,25 @@ class Choice:
             and (self.to_ms is None or call.time_ms < self.to_ms)
         )
 
+    def _says(self, message: Message) -> bool:
+        said = fold("\n".join(written_of(message)))
+        return all(term in said for term in terms_of(self.text))
+
+    def _is_then(self, message: Message) -> bool:
+        if self.from_ms is None and self.to_ms is None:
+            return True
+        time_ms = message.time_ms
+        if not message.zoned:
+            time_ms = round(local_time(message, UTC).replace(tzinfo=self.zone).timestamp() * 1000)
+        return (self.from_ms is None or time_ms >= self.from_ms) and (self.to_ms is None or time_ms < self.to_ms)
+
     def _is_sender(self, message: Message, chat: Chat) -> bool:
         if self.sender.casefold() == "me":
             return message.direction == "out"
         wanted = fold(self.sender)
-        return message.direction != "out" and (
-            wanted in fold(message.author) or wanted in fold(chat.name_of(message.author))
-        )
+        if message.direction == "out" or not (message.author or message.direction == "in"):
+            return False
+        return wanted in fold(message.author) or wanted in fold(chat.author_of(message))
 
 
 def parse_day(text: str, zone: tzinfo, *, after: bool = False) -> int:
@@ -89,6 +102,26 @@ def _end_of(begin: datetime, form: str) -> datetime:
         return begin + timedelta(minutes=1)
     months = begin.year * 12 + begin.month + (12 if form == "%Y" else 1) - 1
     return begin.replace(year=months // 12, month=months % 12 + 1)
+
+
+def check_span(begin_ms: int | None, end_ms: int | None) -> None:
+    """Look whether there is any time between two.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
+        raise UsageError("Nothing can be between these times: --from is after --to.", "Turn them round.")
+
+
+def check_words(text: str) -> None:
+    """Look whether a text says what to look for.
+
+    Raises:
+        UsageError: it has no word.
+    """
+    if not terms_of(text):
+        raise UsageError("There is nothing to look for.", 'Give words, or a "phrase in quotes".')
 
 
 def parse_moment(text: str, zone: tzinfo, snapshots: Sequence[Snapshot], *, after: bool = False) -> int:

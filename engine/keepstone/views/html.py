@@ -25,7 +25,7 @@ from typing import Final, TextIO
 
 from keepstone.messages.model import Attachment, Message
 from keepstone.views.attachments import Opened
-from keepstone.views.chat import Chat, OpenAttachment, minute_of
+from keepstone.views.chat import Chat, OpenAttachment, minute_of, written_of
 
 PREVIEWS: Final = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"), "image"),
@@ -145,23 +145,24 @@ class _Export:
             number, name = number + 1, following_name
         self._messages += count
         span = f"{first} \u2013 {last}" if count else ""
+        said = f"{count} message{'' if count == 1 else 's'}"
         return (
             f'<a class="chat row" href="{stem}.html"><b>{_text(chat.title)}</b>'
-            f"<span>{_text(chat.conversation.service)}</span><span>{count} messages</span><span>{span}</span></a>\n"
+            f"<span>{_text(chat.conversation.service)}</span><span>{said}</span><span>{span}</span></a>\n"
         )
 
     def _write_message(self, page: TextIO, chat: Chat, message: Message, quotes: dict[str, str]) -> None:
         if message.native:
-            quotes[message.native] = f"{_author(chat, message)}: {_shortened(message.text)}"
+            quotes[message.native] = f"{chat.author_of(message)}: {_shortened(message.text)}"
             if len(quotes) > MESSAGES_PER_PAGE:
                 del quotes[next(iter(quotes))]
-        if message.kind == "event" or message.direction == "none":
-            page.write(f"<p class='event row'>{_text(message.text)}</p>\n")
+        if (message.kind == "event" or message.direction == "none") and not message.attachments:
+            page.write(f"<p class='event row'>{_text(' '.join(written_of(message)) or f'({message.kind})')}</p>\n")
             return
         side = "out" if message.direction == "out" else "in"
         page.write(f"<article class='{side} row'>")
         if side == "in":
-            page.write(f"<b>{_text(_author(chat, message))}</b>")
+            page.write(f"<b>{_text(chat.author_of(message))}</b>")
         if message.reply_to:
             quoted = quotes.get(message.reply_to, "\u2026")
             page.write(f"<blockquote>{_text(quoted)}</blockquote>")
@@ -238,12 +239,6 @@ def _ending(attachment: Attachment) -> str:
         return found
     # A page that came as an attachment must not open beside these pages as one of them.
     return ending if re.fullmatch(r"\.(pdf|vcf|docx?|xlsx?|pptx?|od[tsp]|zip|txt|csv|apk|epub)", ending) else ".bin"
-
-
-def _author(chat: Chat, message: Message) -> str:
-    if message.direction == "out":
-        return "You"
-    return chat.name_of(message.author) if message.author else chat.title
 
 
 def _body(message: Message) -> str:

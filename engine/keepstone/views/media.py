@@ -7,7 +7,6 @@ file gets a number; if it has the same bytes, it is what is wanted. So taking ou
 
 from __future__ import annotations
 
-import mimetypes
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,15 +21,13 @@ from keepstone.sources.metadata import Attributes
 from keepstone.views.attachments import Opened
 from keepstone.views.chat import Chat, local_time
 from keepstone.views.choose import Choice, chosen_chats, chosen_messages, view_of
-from keepstone.views.names import Names, safe_name, split_ending
+from keepstone.views.names import Names, ending_for, safe_name, split_ending
 from keepstone.work.client import Client
 from keepstone.work.messages import Messages
 from keepstone.work.target import Parts, Target
 
 NEW, IDENTICAL, MISSING, FAILED = "new", "identical", "missing", "failed"
 _BLOCK: Final = 1024 * 1024
-_TYPES = mimetypes.MimeTypes(filenames=())
-"""What Python knows by itself, so that names are the same on every computer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +206,9 @@ def name_of(medium: Medium, zone: tzinfo) -> str:
     attachment, message = medium.attachment, medium.message
     name = safe_name(attachment.name, "")
     if not name:
-        name = f"{local_time(message, zone).strftime('%Y-%m-%d %H.%M.%S')} {message.kind}"
+        name = f"{local_time(message, zone):%Y-%m-%d %H.%M.%S} {message.kind}" if message.time_ms else message.kind
     if not split_ending(name)[1]:
-        name += _TYPES.guess_extension(attachment.mime.partition(";")[0].strip().lower()) or ""
+        name += ending_for(attachment.mime)
     return name
 
 

@@ -7,6 +7,7 @@ option of a command.
 
 from __future__ import annotations
 
+import mimetypes
 import re
 import unicodedata
 from typing import Final
@@ -16,6 +17,8 @@ MOST_BYTES: Final = 120
 MOST_ENDING: Final = 16
 """Bytes of what is taken for a file's ending."""
 
+_TYPES: Final = mimetypes.MimeTypes(filenames=())
+"""What Python knows by itself, so that names are the same on every computer."""
 _FORBIDDEN: Final = re.compile(
     '[\x00-\x1f\x7f-\x9f/\\\\:*?"<>|\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]'
 )
@@ -52,6 +55,11 @@ def _cut(text: str, most: int) -> str:
             cut = cut[:-1]
         cut = cut[:-1]
     return cut
+
+
+def ending_for(mime: str) -> str:
+    """Return the ending that files of a type have; nothing for what is not known."""
+    return _TYPES.guess_extension(mime.partition(";")[0].strip().lower()) or ""
 
 
 class Names:

@@ -21,7 +21,7 @@ import msgspec
 
 from keepstone.messages.model import VERSION, Attachment, Call, Conversation, Message
 from keepstone.sources.keepstone_jsonl import File
-from keepstone.views.chat import Chat, OpenAttachment, content_of, local_time, minute_of, time_of
+from keepstone.views.chat import Chat, OpenAttachment, content_of, local_time, minute_of, time_of, written_of
 
 HEADER: Final = {"keepstone": "messages", "version": VERSION}
 MAX_MAIL_ATTACHMENT: Final = 50 * 1024 * 1024
@@ -34,7 +34,7 @@ _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS: Final = (
     "service", "chat", "time", "zone", "direction", "author", "author_address", "kind", "text", "reply_to",
-    "attachments", "reactions", "state", "edited",
+    "attachments", "reactions", "state", "edited", "subject", "captions",
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def text_of(chat: Chat, message: Message, zone: tzinfo, files: Sequence[str] | N
         files: what its files are called, where that is not what their senders called them.
     """
     when = minute_of(message, zone)
-    author = "" if message.direction == "none" else f"{_named(_author(chat, message))}: "
+    author = "" if message.direction == "none" else f"{_named(chat.author_of(message))}: "
     said = "\n    ".join(_shown(line) for line in _said(message, files).split("\n"))
     return f"{when} {author}{said}\n".encode("utf-8", "replace")
 
@@ -97,15 +97,16 @@ def csv_table(chats: Iterable[Chat], zone: tzinfo = UTC) -> Iterator[bytes]:
     yield "\ufeff".encode() + _row(_COLUMNS)
     for chat in chats:
         for message in chat.messages:
-            when = local_time(message, zone)
+            when = local_time(message, zone) if message.time_ms else None
             yield _row(
                 (
-                    message.service, chat.title, when.strftime("%Y-%m-%d %H:%M:%S"),
-                    when.strftime("%z") if message.zoned else "", message.direction, _author(chat, message),
+                    message.service, chat.title, f"{when:%Y-%m-%d %H:%M:%S}" if when else "",
+                    f"{when:UTC%z}" if when and message.zoned else "", message.direction, chat.author_of(message),
                     message.author, message.kind, message.text, message.reply_to,
                     "; ".join(name_of(attachment) for attachment in message.attachments),
                     " ".join(reaction.emoji for reaction in message.reactions), message.state,
-                    "yes" if message.edits else "",
+                    "yes" if message.edits else "", message.subject,
+                    "\n".join(attachment.caption for attachment in message.attachments if attachment.caption),
                 )
             )  # fmt: skip
 
@@ -140,13 +141,14 @@ def _mail(
     chat: Chat, message: Message, open_attachment: OpenAttachment, zone: tzinfo, thread: str
 ) -> EmailMessage:  # fmt: skip
     mail = EmailMessage(policy=SMTP)
-    author = _author(chat, message)
+    author = chat.author_of(message)
     local = re.sub(r"[^\w.+-]", "_", message.author, flags=re.ASCII)[:60].strip(".") or "unknown"
     local = re.sub(r"\.\.+", ".", local)
     mail["From"] = Address(_header(author), local, f"{message.service}.invalid")
     mail["To"] = Address(_header(chat.title), "chat", f"{message.service}.invalid")
     mail["Subject"] = _header(chat.title) or message.service
-    mail["Date"] = format_datetime(local_time(message, zone))
+    if message.time_ms:
+        mail["Date"] = format_datetime(local_time(message, zone))
     mail["Message-ID"] = f"<{message.identity.hex()}@{message.service}.invalid>"
     if thread:
         mail["References"] = thread
@@ -180,16 +182,9 @@ def _header(text: str) -> str:
     return text.encode("utf-8", "replace").decode()[:200]
 
 
-def _author(chat: Chat, message: Message) -> str:
-    if message.direction == "out":
-        return "You"
-    return chat.name_of(message.author) if message.author else chat.title
-
-
 def _said(message: Message, files: Sequence[str] | None = None) -> str:
     names = [name_of(attachment) for attachment in message.attachments] if files is None else files
-    captions = [attachment.caption for attachment in message.attachments if attachment.caption]
-    words = [*(f"<{name}>" for name in names), *captions, *([message.text] if message.text else [])]
+    words = [*(f"<{name}>" for name in names), *written_of(message)]
     return "\n".join(words) if words else f"<{message.kind}>"
 
 

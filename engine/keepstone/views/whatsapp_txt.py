@@ -17,7 +17,8 @@ from typing import BinaryIO, Final
 
 from keepstone.messages.model import Attachment, Conversation, Message
 from keepstone.sources import whatsapp_export
-from keepstone.views.names import Names, safe_name, split_ending
+from keepstone.views.chat import written_of
+from keepstone.views.names import Names, ending_for, safe_name, split_ending
 
 TITLE: Final = "WhatsApp Chat with "
 OMITTED: Final = "<Media omitted>"
@@ -71,7 +72,7 @@ def text_name(title: str) -> str:
 def line(message: Message, names: Callable[[str], str], zone: tzinfo, files: list[str]) -> str:
     """Return a message's line, or lines, with their end. Files are named; an empty name is one left out."""
     start = f"{_local(message, zone)} - "
-    text = message.text
+    text = "\n".join(written_of(message))
     if message.author or message.direction == "out":
         start += f"{_plain(names('' if message.direction == 'out' else message.author))}: "
     else:  # Nobody said it, and nobody is to look as if they had.
@@ -132,7 +133,7 @@ class _Media:
         wanted = safe_name(attachment.name or attachment.sha256.hex())
         stem, ending = split_ending(wanted)
         if not 1 < len(ending) <= _MOST_ENDING:  # Readers know a file by its ending.
-            stem, ending = wanted, ".bin"
+            stem, ending = wanted, ending_for(attachment.mime) or ".bin"
         name = self._names.unused(_NO_BRACKETS.sub("_", stem) + ending)
         self.files[name] = attachment
         if attachment.sha256:

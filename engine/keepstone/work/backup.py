@@ -20,6 +20,7 @@ from keepstone.chunking import secrets_for
 from keepstone.errors import SourceError
 from keepstone.hashing import snapshot_id
 from keepstone.history import tree
+from keepstone.history.container_keys import list_container_keys
 from keepstone.history.content import ContentWriter, Reader
 from keepstone.history.snapshot import Counts, Snapshot, SnapshotBody, snapshots
 from keepstone.history.tree import Entry, TreeWriter, printable
@@ -32,7 +33,7 @@ from keepstone.sources import files, sqlite
 from keepstone.version import VERSION
 from keepstone.work.ahead import ScanAhead
 from keepstone.work.at_hand import AtHand
-from keepstone.work.entries import EntryReader
+from keepstone.work.entries import Again, EntryReader
 from keepstone.work.folders import Finished, FolderWalk, OldEntry
 from keepstone.work.options import BackupOptions
 from keepstone.work.tally import Gathered, Tally
@@ -118,7 +119,7 @@ class _Backup:
             secrets = secrets_for(repository.config.chunker.algorithm, repository.keys.chunker)
             add, add_tree = at_hand.adding(self.writer.add), at_hand.adding(self.writer.add_tree)
             self.content = ContentWriter(add, add_tree, secrets)
-            self.entries = EntryReader(repository, self.content, options, tally, parent, at_hand)
+            self.entries = EntryReader(repository, self.content, options, tally, parent, at_hand, self._again())
             self.folders = FolderWalk(
                 repository, self.writer, self.content, self.entries, options, tally, parent, self.ahead
             )
@@ -131,9 +132,19 @@ class _Backup:
             self._gather(root, at_hand)
             return self._publish(root)
 
+    def _again(self) -> Again:
+        """Return what is looked for in files that have not changed since the parent snapshot."""
+        if self.parent is None:
+            return Again()
+        keys = list_container_keys(self.repository.log)
+        return Again(
+            messages=self.options.messages and (self.parent.body.left_messages or self.options.force),
+            opened=any(key.time_ns > self.parent.body.time_ns for key in keys),
+        )
+
     def _gather(self, root: Finished, at_hand: AtHand) -> None:
         """Take what is new of messages into their archive."""
-        unchanged = self.parent is not None and self.parent.body.root == root.content
+        unchanged = self.parent is not None and self.parent.body.root == root.content and not self.tally.candidates
         if unchanged or not self.options.messages or self.options.dry_run or self.options.stream is not None:
             self.gathered.catalogue = b"" if self.parent is None else self.parent.body.catalogue
             return
@@ -174,6 +185,7 @@ class _Backup:
                 parent=b"" if self.parent is None else self.parent.id,
                 program=f"keepstone {VERSION}",
                 catalogue=self.gathered.catalogue,
+                left_messages=self._leaves_messages(),
             )
         )
         snapshot, receipt = None, ""
@@ -186,6 +198,12 @@ class _Backup:
             tally.inexact, receipt, totals.stored_bytes, self.repository.clock.monotonic() - self.started,
             self.gathered,
         )  # fmt: skip
+
+    def _leaves_messages(self) -> bool:
+        """Return whether files that may hold messages are left unread, by this run or by one before it."""
+        if self.options.messages or self.options.stream is not None:
+            return False
+        return bool(self.tally.candidates) or (self.parent is not None and self.parent.body.left_messages)
 
     # Roots: the folders above the sources ----------------------------------------------------------------
 

@@ -77,7 +77,8 @@ class ContainerReader:
                 self._told_missing.add(kind)
                 self._tally.notice(
                     f"An encrypted backup of messages is stored as it is ({unwrapped.report.reason}). With its key "
-                    f"(`keepstone container key add {kind}`) only what is new in it would be stored.",
+                    f"(`keepstone container key add {kind}`) only what is new in it would be stored, and its "
+                    "messages read.",
                     path,
                 )
 

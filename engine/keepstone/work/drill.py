@@ -42,6 +42,7 @@ from keepstone.work.restore import RestoreOptions, restore
 BLOCK = 1024 * 1024
 DATABASE_SECONDS = 600.0
 """How long a database's own check may take."""
+_RECEIPTS = "Take the file that `keepstone drill --receipt FILE` wrote, as it was written, and its repository."
 _SIGNED = b"keepstone 1 drill receipt\0"
 
 _CONVERSATIONS = (
@@ -347,8 +348,8 @@ def check_receipt(repository: Repository, text: str) -> bool:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, _SIGNED + _canonical(said))
         passed, of = bool(said["passed"]), str(said["repository"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature) as error:
-        raise UsageError("This is no receipt of a drill, or it was changed.") from error
+        raise UsageError("This is no receipt of a drill, or it was changed.", _RECEIPTS) from error
     writers = {entry.record.writer for entry in repository.log.entries}
     if of != repository.id.hex() or writer_id(public) not in writers:
-        raise UsageError("Nobody who writes to this repository signed this receipt.")
+        raise UsageError("Nobody who writes to this repository signed this receipt.", _RECEIPTS)
     return passed

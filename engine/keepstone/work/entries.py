@@ -7,13 +7,15 @@ parent, so such a file is read again. A file that changes while it is read is re
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from keepstone.errors import SourceError
+from keepstone.errors import Damaged, SourceError, Unsupported
 from keepstone.history import tree
 from keepstone.history.content import ONE_CHUNK, ContentWriter
 from keepstone.history.snapshot import Snapshot
@@ -34,6 +36,9 @@ RACY_NS = 50_000_000
 _ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b")
 """Of these a reader of messages takes a few files, or none."""
 
+_CLOSED = re.compile(rb"main|.*\.(?:crypt\d+|backup)", re.IGNORECASE | re.DOTALL)
+"""Names of encrypted backups of messages."""
+
 Databases = dict[bytes, tuple[bytes, int]]
 """Recipe and size of the images of the live databases of a folder, by name."""
 
@@ -47,6 +52,16 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What is looked for in files that are as the parent snapshot has them."""
+
+    messages: bool = False
+    """Messages, which were left there."""
+    opened: bool = False
+    """Whether a key that has come since opens what is stored closed."""
+
+
 class EntryReader:
     """Makes entries of what stands in folders."""
 
@@ -58,7 +73,9 @@ class EntryReader:
         tally: Tally,
         parent: Snapshot | None,
         at_hand: AtHand,
+        again: Again,
     ) -> None:
+        self.again = again
         self._repository, self._content, self._options, self._tally = repository, content, options, tally
         self._parent, self._at_hand = parent, at_hand
         self._racy_ns = 0 if parent is None else parent.body.time_ns - RACY_NS
@@ -91,7 +108,10 @@ class EntryReader:
             old: what the parent snapshot has there.
             kin: what it has of much the same name, for a file that is new.
         """
-        if old is not None and name not in databases and not old.flags and self._unchanged(old, status):
+        same = old is not None and name not in databases and not old.flags and self._unchanged(old, status)
+        if old is not None and same and not (self.again.opened and self._is_closed(name, old)):
+            if self.again.messages and old.kind == tree.FILE:
+                self._look_for_messages(path)
             self._tally.reuse(1, old.size)
             return old
         try:
@@ -99,7 +119,7 @@ class EntryReader:
         except SourceError as error:
             self._tally.problem(path, error)
             return None
-        if old is not None and old.content == entry.content:
+        if old is not None and old.content == entry.content and not self.again.messages:
             self._tally.candidates.pop(path, None)  # Its messages are known.
         self._tally.done(path, entry, old)
         return entry
@@ -213,7 +233,7 @@ class EntryReader:
             head = reader.head()
             noted = self._note_messages(path, head, reader.size)
             if reader.size >= SMALLEST_CONTAINER:
-                with self._at_hand.taking(noted and not head.startswith(_ARCHIVES)):
+                with self._at_hand.taking(noted and self._options.messages and not head.startswith(_ARCHIVES)):
                     unwrapped = self._containers.read(reader, lambda: self._ancestor(model))
                 if unwrapped is not None and not reader.changed(status):
                     return unwrapped, reader.size, False
@@ -233,10 +253,31 @@ class EntryReader:
                 )
             return content, size, reader.changed(status)
 
+    def _is_closed(self, name: bytes, old: Entry) -> bool:
+        """Return whether a file is, by its name, an encrypted backup, and was stored as it is."""
+        if old.kind != tree.FILE or not old.content or _CLOSED.fullmatch(name) is None:
+            return False
+        from keepstone.history.opened import plaintext
+
+        try:
+            return plaintext(old.content, self._at_hand, "The parent snapshot") is None
+        except (Damaged, Unsupported):
+            return True
+
+    def _look_for_messages(self, path: bytes) -> None:
+        """Note an unchanged file if it may hold messages."""
+        if not self._readers.may_be_named(path[path.rindex(b"/") + 1 :]):
+            return
+        try:
+            with files.open_file(path) as reader:
+                self._note_messages(path, reader.head(), reader.size)
+        except SourceError as error:
+            self._tally.problem(path, error)
+
     def _note_messages(self, path: bytes, head: bytes, size: int) -> bool:
         """Note a file that may hold messages, to be looked into when it is stored; return whether it may."""
         readers = self._readers
-        if size < readers.SMALLEST or not self._options.messages:
+        if size < readers.SMALLEST:
             return False
         name = path[path.rindex(b"/") + 1 :]
         if not readers.may_be_named(name) or not readers.may_hold_messages(name, head):
@@ -247,17 +288,18 @@ class EntryReader:
         return True
 
     def _note(self, path: bytes) -> None:
-        # What reads messages is loaded here, where others work meanwhile, and not at the end, where all would wait.
-        from keepstone.work import gather  # noqa: F401
+        if self._options.messages:
+            # What reads them is loaded here, where others work meanwhile, and not at the end, where all would wait.
+            from keepstone.work import gather  # noqa: F401
 
         self._tally.candidates[path] = None
 
     def _read_database(self, path: bytes, old: Entry | None) -> tuple[bytes, int] | None:
         """Store a consistent image of a live database; None if that is not possible."""
         try:
-            noted = self._options.messages and sqlite.has_table(path, self._readers.TABLES)
+            noted = sqlite.has_table(path, self._readers.TABLES)
             scratch = os.fsencode(self._repository.state.scratch_folder())
-            with sqlite.open_image(path, scratch) as image, self._at_hand.taking(noted):
+            with sqlite.open_image(path, scratch) as image, self._at_hand.taking(noted and self._options.messages):
                 content, size = self._content.write(image, progress=self._tally.read, ancestor=self._ancestor(old))
         except SourceError as error:
             self._tally.notice(

@@ -28,7 +28,7 @@ from keepstone.repo.writer import Writer
 from keepstone.sources import files, metadata, sqlite
 from keepstone.sources.exclude import CACHE_TAG_NAME, is_tagged_cache
 from keepstone.work.ahead import ScanAhead
-from keepstone.work.entries import EntryReader
+from keepstone.work.entries import Again, EntryReader
 from keepstone.work.options import BackupOptions
 from keepstone.work.tally import Tally
 
@@ -120,7 +120,8 @@ class FolderWalk:
         Raises:
             SourceError: the folder cannot be read.
         """
-        finished = self._walk(path, old, trust=self._parent is not None and not self._options.force)
+        looks_again = self._options.force or self._entries.again != Again()
+        finished = self._walk(path, old, trust=self._parent is not None and not looks_again)
         return self._settled(finished, path, old()) if finished.provisional else finished
 
     def close(self) -> None:

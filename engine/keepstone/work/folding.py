@@ -25,6 +25,10 @@ _COMMON = re.compile(
 )
 """Characters that stay as they are; others are looked at one by one."""
 _ASCII: Final = bytes(range(128)) + SEPARATOR
+_LINES: Final = b"\t\n\v\f\r"
+_SPACES: Final = bytes.maketrans(_LINES, b" " * len(_LINES))
+_SPACED: Final = dict.fromkeys((*_LINES, 0x00A0, 0x202F), " ")
+"""What a phrase goes on after as after a space: lines, and spaces that do not break them."""
 _MOST_REPLACED = 8
 """Different letters of a block that are replaced one by one; more are folded together."""
 
@@ -32,16 +36,17 @@ _MOST_REPLACED = 8
 def fold(text: str) -> str:
     """Return a text without what does not tell words apart."""
     if text.isascii():
-        return text.lower()
+        return text.lower().translate(_SPACED)
     composed = unicodedata.normalize("NFC", text)
     folded = _LEFT_OUT.sub("", unicodedata.normalize("NFC", composed.casefold()))
-    # Of the Turkish capital I with a dot, case folding leaves a dot of its own.
-    return unicodedata.normalize("NFC", folded.replace("i\u0307", "i"))
+    # Of the Turkish capital I with a dot, case folding leaves a dot of its own; the one without has none.
+    folded = folded.replace("\u0131", "i").replace("i\u0307", "i")
+    return unicodedata.normalize("NFC", folded.translate(_SPACED))
 
 
 def fold_all(texts: bytes) -> bytes:
     """Return texts of a block, which have `SEPARATOR` between them, each folded."""
-    lowered = texts.lower()
+    lowered = texts.lower().translate(_SPACES)
     others = lowered.translate(None, _ASCII)
     if not others:
         return lowered

@@ -37,4 +37,4 @@ def command(settings: Settings, snapshot: str | None) -> None:
     if rows:
         output.table(("When", "Service", "Direction", "Outcome", "Length", "Who"), rows)
     else:
-        output.note("There are no calls in this repository.")
+        output.note(f"There are no calls in this {'repository' if snapshot is None else 'snapshot'}.")

@@ -58,4 +58,4 @@ def command(settings: Settings, snapshot: str | None) -> None:
     if table:
         output.table(("Chat", "Service", "Messages", "First", "Last", "Media"), table)
     else:
-        output.note("There are no messages in this repository.")
+        output.note(f"There are no messages in this {'repository' if snapshot is None else 'snapshot'}.")

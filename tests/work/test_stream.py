@@ -147,3 +147,16 @@ def test_a_chat_of_a_million_messages_is_exported_in_less_than_300_mib(tmp_path:
         assert peak < 300
     pages = list((tmp_path / "out-html").glob("chat-*.html"))
     assert len(pages) == 100
+
+
+def test_a_message_without_a_time_is_not_the_first() -> None:
+    def told(*times: int) -> tuple[int | None, int | None]:
+        found = of_messages(
+            Message(identity=bytes([n]), service="sms", chat="a", time_ms=t) for n, t in enumerate(times)
+        )
+        assert found.messages == len(times)
+        return found.first_ms, found.last_ms
+
+    assert told(0, 5, 7) == (5, 7)
+    assert told(0) == (None, None)
+    assert told(-3, 0) == (-3, -3)

@@ -8,6 +8,7 @@ import click
 
 from keepstone.views.chat import Chat, shown_time
 from keepstone.views.choose import view_of
+from keepstone.work.overview import Overview
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, here
 from keepstone_cli.output import clean
@@ -40,8 +41,9 @@ def command(settings: Settings, snapshot: str | None) -> None:
         return
     from keepstone_cli.output import size
 
-    def day(time_ms: int | None) -> str:
-        return "" if time_ms is None else shown_time(time_ms, zone)[:10]
+    def days(found: Overview) -> tuple[str, str]:
+        first, last = (shown_time(one or 0, zone)[:10] for one in (found.first_ms, found.last_ms))
+        return (first, last) if found.messages else ("", "")
 
     named = Counter((chat.title, chat.conversation.service) for chat, _ in rows)
 
@@ -51,7 +53,7 @@ def command(settings: Settings, snapshot: str | None) -> None:
         return clean(chat.title) if is_one else f"{clean(chat.title)} ({clean(chat.conversation.key)})"
 
     table = [
-        (title(chat), chat.conversation.service, str(found.messages), day(found.first_ms), day(found.last_ms),
+        (title(chat), chat.conversation.service, str(found.messages), *days(found),
          size(found.media_bytes) if found.media_bytes else "")
         for chat, found in sorted(rows, key=lambda row: -(row[1].last_ms or 0))
     ]  # fmt: skip

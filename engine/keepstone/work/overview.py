@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -25,7 +25,7 @@ class Overview:
 
     messages: int
     first_ms: int | None
-    """The earliest that any source tells of a message; None if there is none."""
+    """The earliest that any source tells of a message; None if it tells of none."""
     last_ms: int | None
     media_bytes: int
     """Each content counted once, as far as its size is known."""
@@ -42,11 +42,13 @@ class Tally:
     media: dict[bytes | tuple[bytes, int], int] = field(default_factory=dict)
     """Sizes by hash, or where there is none by the message and the attachment's number in it."""
 
-    def add(self, identities: Iterable[int], first_ms: int, last_ms: int) -> None:
-        """Count some rows."""
+    def add(self, identities: Iterable[int], times: Sequence[int]) -> None:
+        """Count some rows. Those whose time nobody tells are no first ones."""
         self.identities.extend(identities)
-        self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
-        self.last_ms = last_ms if self.last_ms is None else max(self.last_ms, last_ms)
+        first, last = (choose(filter(None, times), default=None) for choose in (min, max))
+        if first is not None and last is not None:
+            self.first_ms = first if self.first_ms is None else min(self.first_ms, first)
+            self.last_ms = last if self.last_ms is None else max(self.last_ms, last)
 
     def attach(self, identity: bytes, attachments: Iterable[Attachment]) -> None:
         """Count the attachments of a row."""
@@ -71,7 +73,7 @@ def of_messages(messages: Iterable[Message]) -> Overview:
     """Return the overview of messages one by one: the slow way, which `tallies` is equal to."""
     tally = Tally()
     for message in messages:
-        tally.add([int.from_bytes(message.identity[:8], "big")], message.time_ms, message.time_ms)
+        tally.add([int.from_bytes(message.identity[:8], "big")], [message.time_ms])
         tally.attach(message.identity, message.attachments)
     return together([tally])
 
@@ -85,8 +87,7 @@ def tallies(units: Mapping[str, Iterable[OldEntries]], reader: ChunkReader) -> d
         times, identities = columns.all_times(), columns.beginnings()
         ends = list(accumulate(rows for _, rows in columns.groups))
         for end, (name, rows) in zip(ends, columns.groups, strict=True):
-            theirs = times[end - rows : end]
-            found.setdefault(name, Tally()).add(identities[end - rows : end], min(theirs), max(theirs))
+            found.setdefault(name, Tally()).add(identities[end - rows : end], times[end - rows : end])
         for number, attachments in attached:
             name = columns.groups[bisect_right(ends, number)][0]
             found[name].attach(columns.identity(number), attachments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import zlib
 from pathlib import Path
 
 import pytest
@@ -79,18 +78,6 @@ def _database(path: Path, rows: int) -> bytes:
 
 
 # Whole backups ----------------------------------------------------------------------------------------------
-
-
-def test_a_long_stream_whose_proof_fails_at_the_end_is_stored_as_it_is(place: Place, tmp_path: Path) -> None:
-    plain = noise(7, 6_500_000).translate(bytes(range(32, 96)) * 4)
-    encoder = zlib.compressobj(6)
-    flushed = encoder.compress(plain[:6_000_000]) + encoder.flush(zlib.Z_SYNC_FLUSH)
-    (tmp_path / "source" / "flushed").write_bytes(flushed + encoder.compress(plain[6_000_000:]) + encoder.flush())
-    (tmp_path / "source" / "plain").write_bytes(zlib.compress(plain, 6))
-    place.backup([tmp_path / "source"])
-    assert expression.DEFLATE not in _kinds(place, tmp_path / "source" / "flushed")
-    assert expression.DEFLATE in _kinds(place, tmp_path / "source" / "plain")
-    _round_trip(place, tmp_path)
 
 
 def test_an_encrypted_database_costs_each_day_what_is_new_in_it(tmp_path: Path, place: Place) -> None:

@@ -27,7 +27,6 @@ from keepstone.containers.nodes import (
     shifted,
     with_inner,
 )
-from keepstone.containers.proof import Proof
 from keepstone.containers.source import (
     BLOCK,
     Broken,
@@ -122,11 +121,7 @@ class Context:
         recognise: Recognise,
         clock: Clock = SYSTEM,
         patience: Patience | None = None,
-        defers: bool = False,
     ) -> None:
-        self.defers = defers
-        """Whether one proof may go on behind the end."""
-        self.proof: Proof[object] | None = None
         self.keys, self.budget, self.report = keys, budget, Report()
         self.recent: tuple[DeflateSettings, ...] = ()
         self.failed_in_a_row = 0
@@ -137,12 +132,6 @@ class Context:
         self._began = clock.monotonic()
         self._done = 0
         self._lock = threading.Lock()
-
-    def give_up(self) -> None:
-        """End the proof that goes on, if there is one."""
-        if self.proof is not None:
-            self.proof.stop()
-            self.proof = None
 
     def spend(self, count: int) -> None:
         """Account for bytes that were decoded or encoded.
@@ -239,7 +228,7 @@ class Context:
                 if plain.size <= self.budget.in_memory:
                     inside: Source = MemorySource(b"".join(self.open(node, source)))
                 else:
-                    inside = StreamSource(plain.size, lambda: self.open(node, source), source.parallel)
+                    inside = StreamSource(plain.size, lambda: self.open(node, source))
                 inner = self._examine(inside, self, depth + 1) or inner
             except Broken:
                 pass

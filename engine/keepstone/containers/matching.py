@@ -17,16 +17,13 @@ from keepstone.containers import compressor, transforms
 from keepstone.containers.compressor import FLUSHED, GZIP, INFO_ZIP, ZLIB
 from keepstone.containers.context import Context, Counted
 from keepstone.containers.nodes import Deflate, DeflateSettings, Span
-from keepstone.containers.proof import Proof
-from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, ahead, beside, pieces_of
+from keepstone.containers.source import BLOCK, Broken, MemorySource, Pieces, Source, ahead, pieces_of
 
 RAW = compressor.RAW_WINDOW
 WASTE = 16 * 1024 * 1024
 """Plaintext that candidates may go through in vain, for one stream."""
 AHEAD_FROM = 1024 * 1024
 """Streams that may be this long are inflated in a thread of their own."""
-LATER_FROM = 4 * 1024 * 1024
-"""Of streams that may be this long the proof may end later."""
 HANGING = 16
 """Bytes that an encoder may be ahead of what had to be read to inflate its input: the end of a block."""
 
@@ -52,26 +49,18 @@ _PROBE = 1024
 MOST_SECTIONS, LONGEST_SECTION = 200_000, 0xFFFF_FFFF
 
 
-class _Different(Broken):
+class _Different(Exception):
     """This candidate did not make the stream."""
 
 
 def match(
-    source: Source,
-    offset: int,
-    limit: int,
-    wbits: int,
-    context: Context,
-    depth: int,
-    stranger: int = GZIP,
-    may_defer: bool = False,
+    source: Source, offset: int, limit: int, wbits: int, context: Context, depth: int, stranger: int = GZIP
 ) -> Deflate:
     """Return the proven transform of a deflate stream that begins at an offset and ends within `limit` bytes.
 
     Args:
         stranger: the encoder to try last. GNU gzip and Info-ZIP differ only where their input ends, so that the wrong
             one of the two is found out only after all of it.
-        may_defer: whether the proof may end later, if the context allows it: see `Context.proof`.
 
     Raises:
         Broken: it is no deflate stream, or none that a known encoder makes.
@@ -84,7 +73,7 @@ def match(
         for with_sections in (True, False) if compressor.has_sections(settings) else (False,):
             attempt = _Attempt(source, offset, limit, settings, context, with_sections)
             try:
-                attempt, end = _deferred(attempt) if may_defer else (attempt, attempt.run())
+                end = attempt.run()
             except _Different:
                 wasted += attempt.plain.size
                 if not attempt.cuts:
@@ -100,29 +89,6 @@ def match(
             break
     context.failed()
     raise Broken("no known encoder made a deflate stream")
-
-
-def _deferred(attempt: _Attempt) -> tuple[_Attempt, int]:
-    """Return an attempt and the length of its stream, as soon as it is likely to end well.
-
-    The attempt goes on in a thread of its own; what is known now is what another one sees that encodes nothing.
-    """
-    context, other = attempt.context, beside(attempt.source) if attempt.limit >= LATER_FROM else None
-    if other is None or not context.defers or context.proof is not None:
-        return attempt, attempt.run()
-    proof: Proof[object] = Proof(lambda proof: (attempt.run(proof), attempt.cuts))
-    seen = attempt.beside(other)
-    try:
-        if not proof.likely():
-            proof.result()
-            return attempt, attempt.proven
-        end = seen.skim()
-    except BaseException:
-        proof.stop()
-        raise
-    proof.expect((end, seen.cuts))
-    context.proof = proof
-    return seen, end
 
 
 def _candidates(source: Source, offset: int, wbits: int, context: Context, stranger: int) -> Iterator[DeflateSettings]:
@@ -159,21 +125,17 @@ class _Attempt:
         context: Context,
         with_sections: bool,
     ) -> None:
-        self.source, self.limit, self.context = source, limit, context
-        self._offset, self._settings, self._with_sections = offset, settings, with_sections
+        self._source, self._offset, self._limit, self._settings = source, offset, limit, settings
+        self._context, self._with_sections = context, with_sections
         self._original: deque[bytes] = deque()
         self._inflated = 0
         self._unused: int | None = None
-        self._read = self.proven = 0
+        self._read = self._proven = 0
         self.plain = Counted()
         self.cuts: list[int] = []
         """Where in the plaintext the encoder was flushed."""
 
-    def beside(self, source: Source) -> _Attempt:
-        """Return the same attempt for another thread, with a source of its own."""
-        return _Attempt(source, self._offset, self.limit, self._settings, self.context, self._with_sections)
-
-    def run(self, proof: Proof[object] | None = None) -> int:
+    def run(self) -> int:
         """Return the length of the stream.
 
         Raises:
@@ -182,32 +144,19 @@ class _Attempt:
         """
         hanging = b""
         inflated = self._counted(transforms.inflate(self._settings.wbits, self._outer(), self._ended))
-        if self.limit >= AHEAD_FROM:
+        if self._limit >= AHEAD_FROM:
             inflated = ahead(inflated)
         with closing(inflated):
-            plain = self.context.metered(self.plain.of(inflated))
+            plain = self._context.metered(self.plain.of(inflated))
             if not compressor.COMPILED:
-                plain = self.context.patient(plain)
+                plain = self._context.patient(plain)
             for out in transforms.deflate(self._settings, plain, self.cuts):
                 hanging = self._compare(hanging + out)
                 if len(hanging) > HANGING:
                     raise _Different
-                if proof is not None:
-                    proof.passed(len(out))
-        if hanging or self._unused is None or self.proven != self._read - self._unused:
+        if hanging or self._unused is None or self._proven != self._read - self._unused:
             raise _Different
-        return self.proven
-
-    def skim(self) -> int:
-        """Return the length of the stream and encode nothing.
-
-        Raises:
-            Broken: it is damaged.
-        """
-        inflated = self._counted(transforms.inflate(self._settings.wbits, self._outer(), self._ended))
-        for _ in self.context.metered(self.plain.of(inflated)):
-            self._original.clear()
-        return self._read - (self._unused or 0)
+        return self._proven
 
     def _counted(self, inflated: Iterator[bytes]) -> Generator[bytes, None, None]:
         for piece in inflated:
@@ -216,13 +165,13 @@ class _Attempt:
 
     def _outer(self) -> Iterator[bytes]:
         after_mark = False
-        for piece, marked in _cut_at_marks(pieces_of(self.source, self._offset, self.limit)):
+        for piece, marked in _cut_at_marks(pieces_of(self._source, self._offset, self._limit)):
             # All plaintext of what came before was inflated and counted when the next piece is asked for.
             if after_mark and self._with_sections and _may_begin_a_section(piece):
                 if len(self.cuts) == MOST_SECTIONS or self._inflated - (self.cuts or [0])[-1] > LONGEST_SECTION:
                     raise Broken("a deflate stream has too many sections, or too long ones")
                 self.cuts.append(self._inflated)
-                self.context.spend(1)
+                self._context.spend(1)
             after_mark = marked
             self._original.append(piece)
             self._read += len(piece)
@@ -239,7 +188,7 @@ class _Attempt:
             at += size
             if size < len(piece):
                 self._original.appendleft(piece[size:])
-        self.proven += at
+        self._proven += at
         return made[at:]
 
     def _ended(self, unused: bytes) -> None:

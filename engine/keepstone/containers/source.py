@@ -91,12 +91,9 @@ class StreamSource:
 
     parallel = False
 
-    def __init__(self, size: int, reopen: Callable[[], Pieces], reopens_beside: bool = False) -> None:
-        """Args:
-        reopens_beside: whether another thread may reopen it meanwhile.
-        """
+    def __init__(self, size: int, reopen: Callable[[], Pieces]) -> None:
         self.size = size
-        self._reopen, self._reopens_beside = reopen, reopens_beside
+        self._reopen = reopen
         self._pieces = reopen()
         self._window = bytearray()
         self._start = 0
@@ -118,17 +115,6 @@ class StreamSource:
                 self._start += surplus
         at = offset - self._start
         return bytes(self._window[at : at + length])
-
-    def again(self) -> StreamSource | None:
-        """Return the same plaintext for another thread to read; None where that would disturb this one."""
-        return StreamSource(self.size, self._reopen, True) if self._reopens_beside else None
-
-
-def beside(source: Source) -> Source | None:
-    """Return a source for another thread to read meanwhile; None if there is none."""
-    if source.parallel:
-        return source
-    return source.again() if isinstance(source, StreamSource) else None
 
 
 def pieces_of(source: Source, offset: int, length: int) -> Pieces:

@@ -30,7 +30,7 @@ def unwrap_gzip(source: Source, context: Context, depth: int) -> Node | None:
             start = at + _header_length(source.read_at(at, _HEADER_LIMIT))
             if not context.found(source.size - start):
                 break
-            node = match(source, start, source.size - start, RAW, context, depth, stranger=INFO_ZIP, may_defer=True)
+            node = match(source, start, source.size - start, RAW, context, depth, stranger=INFO_ZIP)
             parts.append(node)
             at = node.span.end + _TRAILER
     except Broken:
@@ -68,6 +68,6 @@ def unwrap_zlib(source: Source, context: Context, depth: int) -> Node | None:
     """
     if not context.found(source.size):
         return None
-    node = match(source, 0, source.size, 15, context, depth, may_defer=True)
+    node = match(source, 0, source.size, 15, context, depth)
     context.entered("zlib")
     return assemble(source, [node], source.size)

@@ -14,7 +14,6 @@ from keepstone.containers import signal, signal_folder, sms, streams, tar, whats
 from keepstone.containers.context import HEAD, Budget, Context, Patience, Report
 from keepstone.containers.keys import Keys
 from keepstone.containers.nodes import Node, covers
-from keepstone.containers.proof import Proof
 from keepstone.containers.source import Broken, Source
 
 _SELF_EXTRACTING = (b"MZ", b"\x7fELF", b"#!")
@@ -28,8 +27,6 @@ class Unwrapped:
 
     node: Node | None
     report: Report
-    proof: Proof[object] | None = None
-    """What must still hold; None if nothing is left to prove. Whoever asked for it to be deferred waits or stops it."""
 
 
 def recognise(head: bytes) -> bool:
@@ -44,7 +41,6 @@ def unwrap(
     clock: Clock = SYSTEM,
     companion: bytes = b"",
     patience: Patience | None = None,
-    defers: bool = False,
 ) -> Unwrapped:
     """Return the proven expression of a container.
 
@@ -53,12 +49,11 @@ def unwrap(
     Args:
         companion: the content of the file beside it that `companion_of` named.
         patience: shared by all containers of one backup.
-        defers: whether the proof of a long stream may go on while the expression is made use of: see `proof`.
 
     Raises:
         SourceError: it cannot be read.
     """
-    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock, patience, defers)
+    context = Context(source.size, keys or Keys(), budget or Budget(), _examine, _is_nested, clock, patience)
     try:
         if companion and signal_folder.looks_like_metadata(companion):
             node: Node | None = signal_folder.unwrap_main(source, companion, context, 0)
@@ -67,12 +62,7 @@ def unwrap(
     except Broken as error:
         node = None
         context.report.reason = context.report.reason or str(error)
-    except BaseException:
-        context.give_up()
-        raise
-    if node is None:
-        context.give_up()
-    return Unwrapped(node, context.report, context.proof)
+    return Unwrapped(node, context.report)
 
 
 def _examine(source: Source, context: Context, depth: int) -> Node | None:

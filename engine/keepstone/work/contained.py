@@ -8,7 +8,6 @@ from keepstone.containers import (
     HEAD,
     METADATA_LIMIT,
     Broken,
-    Node,
     Patience,
     Unwrapped,
     companion_of,
@@ -47,26 +46,17 @@ class ContainerReader:
         companion = _companion(reader.path)
         if not companion and not recognise(reader.read_at(0, HEAD)):
             return None
-        for defers in (True, False):
-            unwrapped = unwrap(reader, self._keys, companion=companion, patience=self._patience, defers=defers)
-            self._tell_missing_key(reader.path, unwrapped)
-            if unwrapped.node is None:
-                return None
-            try:
-                content = self._stored(reader, unwrapped.node, ancestor)
-                if unwrapped.proof is None or unwrapped.proof.holds():
-                    self._tally.read(reader.size)
-                    return content
-            except Broken:
-                return None  # It is no longer what was proven, as somebody writes to it.
-            finally:
-                if unwrapped.proof is not None:
-                    unwrapped.proof.stop()
-        return None
-
-    def _stored(self, reader: files.FileReader, node: Node, ancestor: Callable[[], Ancestor | None]) -> bytes:
-        found = leaves(node, reader, self._keys)
-        return self._content.write_expression(node, found, printable(reader.path), ancestor())
+        unwrapped = unwrap(reader, self._keys, companion=companion, patience=self._patience)
+        self._tell_missing_key(reader.path, unwrapped)
+        if unwrapped.node is None:
+            return None
+        try:
+            found = leaves(unwrapped.node, reader, self._keys)
+            content = self._content.write_expression(unwrapped.node, found, printable(reader.path), ancestor())
+        except Broken:
+            return None  # It is no longer what was proven, as somebody writes to it.
+        self._tally.read(reader.size)
+        return content
 
     def _tell_missing_key(self, path: bytes, unwrapped: Unwrapped) -> None:
         """Say, once for each kind of key, that an encrypted container stays closed."""

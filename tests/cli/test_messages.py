@@ -126,6 +126,10 @@ def test_calls_are_listed(kept: Kept) -> None:
     assert hidden.split() == ["2023-11-14", "22:15", "phone", "in", "rejected", "0:00", "unknown"]
 
 
+def test_an_export_to_a_minus_is_refused(kept: Kept) -> None:
+    assert "new file or folder" in kept.box.run("export", "--format", "txt", "-o", "-", code=2).err
+
+
 def test_every_form_of_export_has_every_message(kept: Kept, tmp_path: Path) -> None:
     for form in ("jsonl", "txt", "csv", "mbox"):
         kept.box.run("export", "--format", form, "-o", tmp_path / form)

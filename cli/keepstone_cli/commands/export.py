@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 import keepstone
+from keepstone.errors import UsageError
 from keepstone.views.export import FORMS
 from keepstone_cli.main import Settings
 from keepstone_cli.messages import SNAPSHOT, choosing, here
@@ -48,6 +49,11 @@ def command(
       whatsapp-txt-zip  WhatsApp's exported text with its media, a zip for each chat
                         (where OUT ends in .zip: the zip of one chat)
     """
+    if str(out) == "-":
+        raise UsageError(
+            "An export goes to a new file or folder, which takes its place when it is whole.",
+            "Name one with -o.",
+        )
     output = settings.output()
     with open_repository(settings) as repository:
         options = keepstone.ExportOptions(

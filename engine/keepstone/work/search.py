@@ -255,7 +255,10 @@ def spans(text: str, query: str) -> list[tuple[int, int]]:
     folded, origin = "", [0]
     for start, end in _clusters(text):
         part = fold(text[start:end])
-        origin += [start] * (len(part) - 1) + [end] if part else []
+        if end - start > 1 and text[start:end].isascii():
+            origin += range(start + 1, end + 1)
+        else:
+            origin += [start] * (len(part) - 1) + [end] if part else []
         folded += part
     marked: set[tuple[int, int]] = set()
     for term in terms_of(query):
@@ -275,15 +278,21 @@ def spans(text: str, query: str) -> list[tuple[int, int]]:
     return result
 
 
+_ASCII_RUN = re.compile("[\\x00-\\x7f]{2,}")
+
+
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a text that fold on their own: a letter with the marks after it."""
-    start = 0
-    for at in range(1, len(text) + 1):
-        if at == len(text) or fold(text[start : at + 1]) == fold(text[start:at]) + fold(text[at]):
-            yield start, at
-            start = at
-    if not text:
-        return
+    """Yield the parts of a text that fold on their own: a letter with the marks after it, or a run of ASCII letters."""
+    start, size = 0, len(text)
+    while start < size:
+        if run := _ASCII_RUN.match(text, start):
+            end = size if run.end() == size else run.end() - 1  # A mark may belong to its last letter.
+        else:
+            end = start + 1
+            while end < size and fold(text[start : end + 1]) != fold(text[start:end]) + fold(text[end]):
+                end += 1
+        yield start, end
+        start = end
 
 
 __all__ = ["Found", "Page", "Search", "Within", "fold", "spans", "terms_of"]

@@ -7,6 +7,7 @@ lowered in one pass, and only letters that are not as they should be cost more.
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from functools import lru_cache
 from typing import Final
@@ -26,7 +27,9 @@ _COMMON = re.compile(
 """Characters that stay as they are; others are looked at one by one."""
 _ASCII: Final = bytes(range(128)) + SEPARATOR
 _LINES: Final = b"\t\n\v\f\r"
-_SPACES: Final = bytes.maketrans(_LINES, b" " * len(_LINES))
+_LOWERED: Final = bytes.maketrans(
+    string.ascii_uppercase.encode() + _LINES, string.ascii_lowercase.encode() + b" " * len(_LINES)
+)
 _SPACED: Final = dict.fromkeys((*_LINES, 0x00A0, 0x202F), " ")
 """What a phrase goes on after as after a space: lines, and spaces that do not break them."""
 _MOST_REPLACED = 8
@@ -46,7 +49,7 @@ def fold(text: str) -> str:
 
 def fold_all(texts: bytes) -> bytes:
     """Return texts of a block, which have `SEPARATOR` between them, each folded."""
-    lowered = texts.lower().translate(_SPACES)
+    lowered = texts.translate(_LOWERED)
     others = lowered.translate(None, _ASCII)
     if not others:
         return lowered

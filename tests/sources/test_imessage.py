@@ -48,6 +48,14 @@ def test_an_archived_text_is_read_as_it_was(text: str) -> None:
     assert all(attributed_text(data[:cut]) is None or True for cut in range(0, len(data), 17))
 
 
+@pytest.mark.parametrize("text", ["请熄灯，谢谢", "\u1184 \ub184 \U0001f184 end", "Ć熄", "\U00041184!"])
+def test_a_text_with_the_bytes_that_end_texts_is_whole(text: str) -> None:
+    data = apple.typedstream(text)
+    assert attributed_text(data) == text
+    longer = data.replace(b"\x01+" + bytes([len(text.encode())]), b"\x01+" + bytes([len(text.encode()) + 9]))
+    assert attributed_text(longer) == text
+
+
 def test_texts_come_from_either_column_and_times_from_either_unit() -> None:
     new, old = apple.Database(), apple.Database(apple.OLD)
     for number, text in enumerate(chats.TEXTS):

@@ -90,6 +90,43 @@ def test_tapbacks_are_reactions_of_their_message(later: bool) -> None:
     )
 
 
+def test_of_changed_tapbacks_the_last_one_of_each_person_holds() -> None:
+    database = apple.Database()
+    database.add(guid="A", text="two parts", handle_id=1, date=NANO)
+    for number, (part, kind, values) in enumerate(
+        [
+            ("p:0/A", 2000, {"is_from_me": 1, "destination_caller_id": "+491"}),
+            ("p:0/A", 3000, {"is_from_me": 1, "account": "E:me@example.org"}),
+            ("p:0/A", 2000, {"handle_id": 1}),
+            ("p:0/A", 2001, {"handle_id": 1}),
+            ("p:1/A", 2003, {"handle_id": 1}),
+            ("p:0/A", 2006, {"handle_id": 2, "associated_message_emoji": "🦊"}),
+            ("p:0/A", 3006, {"handle_id": 2}),
+        ]
+    ):
+        database.add(
+            guid=f"T{number}", associated_message_guid=part, associated_message_type=kind, date=NANO + number, **values
+        )
+    (message,) = chats.messages(read(database.bytes()))
+    assert [(each.author, each.emoji) for each in message.reactions] == [
+        ("+491711234567", "👍"),
+        ("+491711234567", "😂"),
+    ]
+
+
+@pytest.mark.parametrize("kind", [1000, 2007])
+def test_a_sticker_on_a_message_keeps_its_file(kind: int) -> None:
+    database = apple.Database()
+    database.add(guid="A", text="hello", is_from_me=1, date=NANO)
+    number = database.add(
+        guid="S", text="\ufffc", associated_message_guid="p:0/A", associated_message_type=kind, handle_id=1, date=NANO
+    )
+    database.attach(number, "~/Library/SMS/Attachments/x/fox.heic", "image/heic", "fox.heic")
+    message, sticker = chats.messages(read(database.bytes()))
+    assert (message.reactions, sticker.reply_to, sticker.author) == ((), "A", "+491711234567")
+    assert [file.name for file in sticker.attachments] == ["fox.heic"]
+
+
 def test_a_tapback_without_its_message_is_kept_as_an_event() -> None:
     database = apple.Database()
     database.add(

@@ -279,6 +279,24 @@ def test_discord_a_package_is_read_with_its_owner_and_titles(form: str) -> None:
     assert ([each.name for each in second.attachments], second.kind) == (["x.png", "y.pdf"], "image")
 
 
+def test_discord_a_row_of_an_old_package_ends_at_a_line_feed_alone() -> None:
+    texts = ["a\u2028b", "x\x0by\x85z\x1c", "two\nlines"]
+    rows = ["ID,Timestamp,Contents,Attachments", f"1,2020-07-01 12:00:00+00:00,{texts[0]},"]
+    rows += [f"2,2020-07-01 12:00:00+00:00,{texts[1]},", f'3,2020-07-01 12:00:00+00:00,"{texts[2]}",', ""]
+    for mark in ("", "\ufeff"):
+        items = read(DISCORD, {"messages/c1/messages.csv": (mark + "\r\n".join(rows)).encode()})
+        assert [message.text for message in messages(items)] == texts
+
+
+def test_discord_what_programs_say_in_frames_is_text() -> None:
+    frame = {"title": "Build 7", "description": "passed", "fields": [{"name": "Branch", "value": "main"}]}
+    whole = json.loads(chats.discord()["Bob.json"])
+    whole["messages"][0].update(content="", embeds=[frame])
+    whole["messages"][1].update(author=None)
+    said, nobody = messages(read(DISCORD, {"Bob.json": dump(whole)}))[:2]
+    assert (said.text, said.kind, nobody.direction) == ("Build 7\npassed\nBranch\nmain", "text", "unknown")
+
+
 def test_discord_a_message_is_the_same_in_the_package_and_the_exporters_file() -> None:
     files = chats.discord(("a",))
     data = files["Bob.json"].replace(b"530805775262679064", b"77")

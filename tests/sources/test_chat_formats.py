@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from keepstone.messages.model import Call, Conversation, Item, Loss, Message, Person, Reaction
+from keepstone.messages.model import Call, Conversation, Edit, Item, Loss, Message, Person, Reaction
 from keepstone.sources import discord, meta, slack, telegram
 from keepstone.sources.reading import MemoryFolder, Options, Reader
 from sources import chats
@@ -371,3 +371,69 @@ def test_slack_a_damaged_list_of_channels_is_told_and_no_message_is_lost() -> No
 def test_slack_without_its_list_of_users_is_read_by_its_channels() -> None:
     files = {name: data for name, data in chats.slack().items() if name != "users.json"}
     assert [message.text for message in messages(read(SLACK, files))] == list(chats.TEXTS)
+
+
+def slack_day(*entries: dict[str, object], **more: bytes) -> dict[str, bytes]:
+    told = [{"type": "message", "user": "U1", "text": "", **entry} for entry in entries]
+    files = {f"{name}.json": data for name, data in more.items()}
+    return {**chats.slack(), "general/2012-12-14.json": dump(told), **files}
+
+
+def test_slack_logs_of_edits_and_deletions_tell_of_the_message_itself() -> None:
+    first = {"user": "U2", "text": "one", "ts": "1700000000.000100"}
+    second = {**first, "text": "two", "edited": {"user": "U2", "ts": "1700000005.000000"}}
+    changed = {"subtype": "message_changed", "ts": "1700000005.000200", "message": second, "previous_message": first}
+    gone = {
+        "subtype": "message_deleted",
+        "ts": "1700000009.000200",
+        "deleted_ts": first["ts"],
+        "previous_message": first,
+    }
+    bare = {"subtype": "message_deleted", "ts": "1700000009.000300", "deleted_ts": "1700000001.000000"}
+    edit, before, deleted, notice = messages(read(SLACK, slack_day(changed, gone, bare)))
+    assert {each.identity for each in (edit, before)} == {deleted.identity}
+    assert (edit.text, edit.author, edit.edits) == ("two", "U2", (Edit(text="one", time_ms=1700000005000),))
+    assert (before.text, before.kind, deleted.text, deleted.kind) == ("one", "text", "", "deleted")
+    assert (notice.kind, notice.native) == ("event", "1700000009.000300")
+
+
+def test_slack_what_programs_write_in_frames_and_blocks_is_text() -> None:
+    frame = {"fallback": "short", "title": "Build", "text": "passed", "fields": [{"title": "Branch", "value": "main"}]}
+    block = {"type": "section", "text": {"type": "mrkdwn", "text": "*Hello*"}, "fields": [{"text": "there"}]}
+    items = read(
+        SLACK,
+        slack_day(
+            {"ts": "1.1", "user": None, "bot_id": "B1", "bot_profile": {"name": "CI"}, "attachments": [frame]},
+            {"ts": "1.2", "attachments": [{"fallback": "short"}]},
+            {"ts": "1.3", "blocks": [block, {"type": "divider"}], "file": None},
+            {"ts": "1.4", "text": "mine", "attachments": [frame]},
+        ),
+    )
+    assert [message.text for message in messages(items)] == [
+        "Build\npassed\nBranch\nmain", "short", "*Hello*\nthere", "mine",
+    ]  # fmt: skip
+    assert Person(address="B1", name="CI") in conversations(items)[-1].people
+    assert not any(message.attachments for message in messages(items))
+
+
+@pytest.mark.parametrize(
+    ("dms", "owner"),
+    [
+        ([["U1", "U2"], ["U1", "U3"], ["USLACKBOT", "U1"]], "U1"),
+        ([["U1", "U2"], ["U1", "U3"]], ""),
+        ([["U1", "U2"], ["U1", "U3"], ["U2", "U3"]], ""),
+        ([["U1", "USLACKBOT"], ["U2", "USLACKBOT"], ["U3", "USLACKBOT"]], ""),
+    ],
+)
+def test_slack_who_is_in_all_conversations_of_two_is_the_owner(dms: list[list[str]], owner: str) -> None:
+    listed = dump([{"id": f"D000000{number}", "members": members} for number, members in enumerate(dms)])
+    items = read(SLACK, slack_day({"ts": "1.1"}, {"ts": "1.2", "user": "U2"}, dms=listed))
+    assert {chat.account for chat in conversations(items)} == {owner}
+    directions = ("out", "in") if owner else ("unknown", "unknown")
+    assert tuple(message.direction for message in messages(items)) == directions
+
+
+def test_slack_an_organisations_list_of_people_is_read() -> None:
+    files = slack_day({"ts": "1.1"}, org_users=dump([{"id": "U1", "name": "bob", "real_name": "Bob B."}]))
+    del files["users.json"]
+    assert Person(address="U1", name="Bob B.") in conversations(read(SLACK, files))[-1].people

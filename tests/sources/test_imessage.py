@@ -167,6 +167,7 @@ def test_attachments_are_found_beside_and_in_a_backup(home: str) -> None:
         (message,) = [item for item in READER.read(name, folder, Options()) if isinstance(item, Message)]
         (attachment,) = message.attachments
         assert (message.kind, message.text, attachment.place) == ("image", "", f"~/{place}")
+        assert (attachment.sha256, attachment.size) == (hashlib.sha256(b"jpg").digest(), 3)
         file = READER.open_attachment(name, folder, attachment)
         assert file is not None
         assert file.read() == b"jpg"

@@ -35,7 +35,7 @@ from keepstone.messages.model import (
 )
 from keepstone.sources.attributed import attributed_text, property_list
 from keepstone.sources.call_history import read_calls
-from keepstone.sources.exports import Order, kind_of_file, open_beside, time_of
+from keepstone.sources.exports import Order, hashed, kind_of_file, open_beside, time_of
 from keepstone.sources.reading import Folder, Options, UnreadableSource, columns, open_database, tables
 from keepstone.sources.sqlite import is_sqlite
 
@@ -83,6 +83,10 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield chats with their messages, or calls."""
+    return hashed(_read(name, folder), name, folder, open_attachment)
+
+
+def _read(name: str, folder: Folder) -> Iterator[Item]:
     with open_database(name, folder, seconds=_PATIENCE) as database:
         database.row_factory = sqlite3.Row
         try:

@@ -232,6 +232,71 @@ def test_meta_files_are_found_from_wherever_the_export_lies() -> None:
     assert content(META, "zo_12345678/message_1.json", data, place, {"zo_12345678/photos/1.jpg": b"jpg"}) == b"jpg"
 
 
+def test_meta_the_service_is_told_by_the_export_and_not_by_a_threads_name() -> None:
+    data = thread([{"sender_name": "Bob", "timestamp_ms": 5, "content": "x"}])
+    for name, beside, service in (
+        ("your_facebook_activity/messages/inbox/instagramfan_12345678/message_1.json", "", "messenger"),
+        ("your_instagram_activity/messages/inbox/facebookers_12345678/message_1.json", "", "instagram"),
+        ("messages/inbox/zo_12345678/message_1.json", "followers_and_following/following.json", "instagram"),
+        ("a/messages/inbox/zo_12345678/message_1.json", "b/your_instagram_activity/x.json", "messenger"),
+    ):
+        items = read(META, {name: data, **({beside: b"{}"} if beside else {})})
+        assert conversations(items)[0].service == service, name
+
+
+@pytest.mark.parametrize(
+    ("root", "place", "profile"),
+    [
+        ("your_facebook_activity/", "personal_information/profile_information/profile_information.json",
+         {"profile_v2": {"name": {"full_name": "ZoÃ«"}, "family_members": [{"name": "Bob"}]}}),
+        ("", "profile_information/profile_information.json", {"profile": {"name": "ZoÃ«"}}),
+        ("your_instagram_activity/", "personal_information/personal_information/personal_information.json",
+         {"profile_user": [{"string_map_data": {"Nome": {"value": "ZoÃ«"}, "Bio": {"value": "Bob"}}}]}),
+    ],
+)  # fmt: skip
+def test_meta_the_owner_of_a_group_is_known_by_the_exports_profile(root: str, place: str, profile: object) -> None:
+    people = [{"name": name} for name in ("Bob", "Ann", "ZoÃ«")]
+    if "string_map_data" in str(profile):
+        people = people[1:]
+    entries = [{"sender_name": name, "timestamp_ms": 5, "content": name} for name in ("Ann", "ZoÃ«")]
+    name = f"{root}messages/inbox/trip_12345678/message_1.json"
+    data = thread(entries, participants=people, title="Trip", thread_type="RegularGroup")
+    items = read(META, {name: data, place: dump(profile, ascii_only=True)})
+    assert conversations(items)[0].account == "~Zoë"
+    assert {message.text: message.direction for message in messages(items)} == {"Ann": "in", "Zoë": "out"}
+    assert conversations(items)[0].kind == "group"
+
+
+def test_meta_of_two_people_the_one_with_a_name_is_the_owner() -> None:
+    entries = [{"sender_name": "", "timestamp_ms": 6, "content": "a"}, {"sender_name": "Bob", "timestamp_ms": 5}]
+    items = read(META, {"message_1.json": thread(entries, participants=[{"name": ""}, {"name": "Bob"}], title="")})
+    assert [message.direction for message in messages(items)] == ["unknown", "out"]
+
+
+def test_meta_what_is_shared_without_a_word_is_text_and_its_identity_stays() -> None:
+    share = {"link": "https://x/reel", "share_text": "schÃ¶n"}
+    bare, said = (
+        messages(read(META, {"message_1.json": thread([{"sender_name": "Bob", "timestamp_ms": 5, **more}])}))[0]
+        for more in ({"share": share}, {"share": share, "content": "look"})
+    )
+    assert (bare.text, said.text) == ("schön\nhttps://x/reel", "look")
+    (nothing,) = messages(read(META, {"message_1.json": thread([{"sender_name": "Bob", "timestamp_ms": 5}])}))
+    assert bare.identity == nothing.identity
+
+
+def test_meta_an_encrypted_chat_is_called_as_people_call_it_unless_two_are() -> None:
+    data = dump({
+        "participants": ["Zoë", "Bob"], "threadName": "Zoë_12",
+        "messages": [{"senderName": name, "text": name, "timestamp": 1700000000001} for name in ("Bob", "Zoë")],
+    })  # fmt: skip
+    items = read(META, {"m/Zoë_12.json": data})
+    (chat,) = conversations(items)
+    assert (chat.title, chat.key, chat.account) == ("Zoë", "~Zoë_12", "~Bob")
+    assert {message.text: message.direction for message in messages(items)} == {"Bob": "out", "Zoë": "in"}
+    (chat,) = conversations(read(META, {"m/Zoë_12.json": data, "m/Zoë_7.json": b"{}"}))
+    assert chat.title == "Zoë_12"
+
+
 # Discord --------------------------------------------------------------------------------------------------------
 
 

@@ -82,3 +82,26 @@ def test_photos_beside_an_exported_chat_are_in_the_archive(tmp_path: Path, kind:
             with file:
                 found.add(file.read())
     assert found == set(PHOTOS)
+
+
+def test_an_unpacked_export_tells_whose_it_is_and_of_which_service(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    people = [{"name": "Ann"}, {"name": "Bob"}, {"name": "Me"}]
+    thread = {"participants": people, "messages": [{"sender_name": "Me", "timestamp_ms": 5, "content": "x"}]}
+    own = {"profile_user": [{"string_map_data": {"Name": {"value": "Me"}}}]}
+    row = {"ID": 735000000000000000, "Timestamp": "2020-01-01 12:00:00", "Contents": "x", "Attachments": ""}
+    files = {
+        "ig/your_instagram_activity/messages/inbox/trip_123456/message_1.json": {**thread, "title": "Trip"},
+        "ig/personal_information/personal_information/personal_information.json": own,
+        "package/messages/c1/messages.json": [row],
+        "package/messages/c1/channel.json": {"id": "1"},
+        "package/account/user.json": {"id": "5", "username": "me"},
+    }
+    write(source, {name: json.dumps(value).encode() for name, value in files.items()})
+    place = Place(tmp_path).init()
+    place.backup([source])
+    with place.open(in_memory=True) as client:
+        archive = client.messages()
+        found = {(chat.conversation.service, chat.conversation.account) for chat in archive.chats()}
+        assert found == {("instagram", "~Me"), ("discord", "5")}
+        assert all(entry.message.direction == "out" for chat in archive.chats() for entry in archive.messages(chat))

@@ -40,7 +40,7 @@ def test_telegram_the_sample_of_one_chat_is_read_whole() -> None:
     items = read(TELEGRAM, {"DM_2A_7M.json": chats.fixture("telegram", "DM_2A_7M.json")})
     found = messages(items)
     assert [(message.native, message.kind, message.text, message.direction) for message in found] == [
-        ("2675", "event", "", "none"), ("3644", "text", "https://google.com 👀", "in"),
+        ("2675", "event", "joined telegram", "none"), ("3644", "text", "https://google.com 👀", "in"),
         ("3645", "text", "hello world", "out"), ("3662", "text", "world?", "in"), ("3663", "text", "blah blah", "out"),
         ("3672", "image", "", "out"), ("3673", "image", "", "out"),
     ]  # fmt: skip
@@ -107,6 +107,36 @@ def test_telegram_keys_in_any_order_are_read() -> None:
     chat = chats.telegram_chat(7, "Bob", chats.TEXTS)
     items = read(TELEGRAM, {"r": json.dumps(chat, sort_keys=True).encode()})
     assert messages(items) == messages(read(TELEGRAM, {"r": dump(chat)}))
+
+
+def test_telegram_what_has_no_text_shows_what_it_is_about() -> None:
+    told = [
+        {"poll": {"question": "Q?"}}, {"contact_information": {"first_name": "Ann", "phone_number": "+1"}},
+        {"place_name": "Cafe", "address": "Street 1"}, {"game_title": "Chess"},
+        {"todo_list": {"title": "Buy", "answers": [{"text": "milk"}]}}, {"invoice_information": {"title": "Tea"}},
+        {"type": "service", "action": "topic_created", "title": "Travel"},
+        {"type": "service", "action": "invite_members", "members": ["Ann", None, "Bob"]},
+        {"type": "service", "action": "pin_message", "message_id": 3}, {"text": "own", "poll": {"question": "Q?"}},
+    ]  # fmt: skip
+    chat = chats.telegram_chat(700000000, "Bob", ("",) * len(told))
+    for entry, more in zip(chat["messages"], told, strict=True):
+        entry.update(more)
+    assert [message.text for message in messages(read(TELEGRAM, {"result.json": dump(chat)}))] == [
+        "Q?", "Ann\n+1", "Cafe\nStreet 1", "Chess", "Buy\nmilk", "Tea",
+        "topic created: Travel", "invite members: Ann, Bob", "pin message", "own",
+    ]  # fmt: skip
+
+
+def test_telegram_an_export_without_its_account_tells_the_owner_by_a_chat_of_two() -> None:
+    saved = {"type": "saved_messages", "id": 5, "messages": chats.telegram_chat(5, "", ("note",))["messages"]}
+    group = {**chats.telegram_chat(55, "Trip", ("a", "b")), "type": "private_group"}
+    two = chats.telegram_chat(700000000, "Bob", ("in", "out"))
+    for chat, number in ((group, 1), (two, 1), (saved, 0)):
+        chat["messages"][number]["from_id"] = "user5"
+    for first in (saved, two):
+        files = {"result.json": dump({"about": "Here", "chats": {"about": "x", "list": [first, group]}})}
+        found = {message.text: message.direction for message in messages(read(TELEGRAM, files))}
+        assert (found["a"], found["b"]) == ("in", "out")
 
 
 def test_telegram_damage_in_one_chat_is_not_taken_for_another() -> None:

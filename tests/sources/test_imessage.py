@@ -162,6 +162,7 @@ def test_attachments_are_found_beside_and_in_a_backup(home: str) -> None:
         ("Library/SMS/sms.db", place),
         ("3d/3d0d7e5fb2ce288813306e4d4636395e047a3d28", f"{hashed[:2]}/{hashed}"),
         ("3d0d7e5fb2ce288813306e4d4636395e047a3d28", hashed),
+        ("HomeDomain/Library/SMS/sms.db", f"MediaDomain/{place}"),
     ):
         folder = MemoryFolder({name: database.bytes(), beside: b"jpg"})
         (message,) = [item for item in READER.read(name, folder, Options()) if isinstance(item, Message)]
@@ -186,7 +187,7 @@ def test_groups_replies_states_and_events() -> None:
     )  # fmt: skip
     first, answer, event = chats.messages(items)
     assert (first.state, answer.reply_to, answer.state, answer.direction) == ("read", "A", "read", "out")
-    assert (event.kind, event.direction, event.extra["group_title"]) == ("event", "none", "Trip")
+    assert (event.kind, event.direction, event.text) == ("event", "none", "Trip")
     assert [message.order for message in (first, answer, event)] == [0, 1, 2]
 
 

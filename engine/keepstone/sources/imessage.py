@@ -108,7 +108,8 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
         return None
     domain = hashlib.sha1(f"MediaDomain-{path}".encode(), usedforsecurity=False).hexdigest()
     inside = "/".join(path.split("/")[2:])  # Behind Library/SMS or Library/Messages, where the database is.
-    for place in (inside, f"../{domain[:2]}/{domain}", domain, f"../../{path}", f"../../../{path}"):
+    unpacked = f"../../../MediaDomain/{path}"  # Of a backup whose files have their names again.
+    for place in (inside, f"../{domain[:2]}/{domain}", domain, f"../../{path}", f"../../../{path}", unpacked):
         if (file := open_beside(name, folder, place)) is not None:
             return file
     return None
@@ -247,7 +248,7 @@ class _Messages:
             yield chat
         time_ms, precision_ms = _time(row["date"])
         attachments = tuple(_attachment(file) for file in files) if files else ()
-        body = _body(row)
+        body = _body(row) or _text(row["group_title"])  # A notice has no text but what the group is called now.
         edits, unsent = _edits(row["message_summary_info"]) if row["message_summary_info"] else ((), False)
         kind = _kind(row, body, attachments, files)
         if tapback:

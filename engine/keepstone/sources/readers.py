@@ -31,9 +31,9 @@ _ANY = re.compile(rb"main|.*\.(crypt\d+|gz|backup)", re.I | re.S)
 _INSIDE = re.compile(
     rb"(?:^|/)((?:(?:your_[a-z]+_activity/)?messages/)?"
     rb"(?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+/message_\d+\.json"
-    rb"|messages/c?\d+/messages\.(?:json|csv))$", re.I | re.S
+    rb"|messages/c?\d+/messages\.(?:json|csv)|HomeDomain/Library/SMS/sms\.db)$", re.I | re.S
 )  # fmt: skip
-"""Files of exports that say further above whose they are, and of which service."""
+"""Files of exports that say further above whose they are, and of which service, or have their media there."""
 
 TABLES = frozenset(
     (

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from keepstone.messages.model import Call, Conversation, Item, Loss, Message, Person, Reaction
+from keepstone.messages.model import Call, Conversation, Edit, Item, Loss, Message, Person, Reaction
 from keepstone.sources import discord, meta, slack, telegram
 from keepstone.sources.reading import MemoryFolder, Options, Reader
 from sources import chats
@@ -40,7 +40,7 @@ def test_telegram_the_sample_of_one_chat_is_read_whole() -> None:
     items = read(TELEGRAM, {"DM_2A_7M.json": chats.fixture("telegram", "DM_2A_7M.json")})
     found = messages(items)
     assert [(message.native, message.kind, message.text, message.direction) for message in found] == [
-        ("2675", "event", "", "none"), ("3644", "text", "https://google.com 👀", "in"),
+        ("2675", "event", "joined telegram", "none"), ("3644", "text", "https://google.com 👀", "in"),
         ("3645", "text", "hello world", "out"), ("3662", "text", "world?", "in"), ("3663", "text", "blah blah", "out"),
         ("3672", "image", "", "out"), ("3673", "image", "", "out"),
     ]  # fmt: skip
@@ -107,6 +107,36 @@ def test_telegram_keys_in_any_order_are_read() -> None:
     chat = chats.telegram_chat(7, "Bob", chats.TEXTS)
     items = read(TELEGRAM, {"r": json.dumps(chat, sort_keys=True).encode()})
     assert messages(items) == messages(read(TELEGRAM, {"r": dump(chat)}))
+
+
+def test_telegram_what_has_no_text_shows_what_it_is_about() -> None:
+    told = [
+        {"poll": {"question": "Q?"}}, {"contact_information": {"first_name": "Ann", "phone_number": "+1"}},
+        {"place_name": "Cafe", "address": "Street 1"}, {"game_title": "Chess"},
+        {"todo_list": {"title": "Buy", "answers": [{"text": "milk"}]}}, {"invoice_information": {"title": "Tea"}},
+        {"type": "service", "action": "topic_created", "title": "Travel"},
+        {"type": "service", "action": "invite_members", "members": ["Ann", None, "Bob"]},
+        {"type": "service", "action": "pin_message", "message_id": 3}, {"text": "own", "poll": {"question": "Q?"}},
+    ]  # fmt: skip
+    chat = chats.telegram_chat(700000000, "Bob", ("",) * len(told))
+    for entry, more in zip(chat["messages"], told, strict=True):
+        entry.update(more)
+    assert [message.text for message in messages(read(TELEGRAM, {"result.json": dump(chat)}))] == [
+        "Q?", "Ann\n+1", "Cafe\nStreet 1", "Chess", "Buy\nmilk", "Tea",
+        "topic created: Travel", "invite members: Ann, Bob", "pin message", "own",
+    ]  # fmt: skip
+
+
+def test_telegram_an_export_without_its_account_tells_the_owner_by_a_chat_of_two() -> None:
+    saved = {"type": "saved_messages", "id": 5, "messages": chats.telegram_chat(5, "", ("note",))["messages"]}
+    group = {**chats.telegram_chat(55, "Trip", ("a", "b")), "type": "private_group"}
+    two = chats.telegram_chat(700000000, "Bob", ("in", "out"))
+    for chat, number in ((group, 1), (two, 1), (saved, 0)):
+        chat["messages"][number]["from_id"] = "user5"
+    for first in (saved, two):
+        files = {"result.json": dump({"about": "Here", "chats": {"about": "x", "list": [first, group]}})}
+        found = {message.text: message.direction for message in messages(read(TELEGRAM, files))}
+        assert (found["a"], found["b"]) == ("in", "out")
 
 
 def test_telegram_damage_in_one_chat_is_not_taken_for_another() -> None:
@@ -232,6 +262,71 @@ def test_meta_files_are_found_from_wherever_the_export_lies() -> None:
     assert content(META, "zo_12345678/message_1.json", data, place, {"zo_12345678/photos/1.jpg": b"jpg"}) == b"jpg"
 
 
+def test_meta_the_service_is_told_by_the_export_and_not_by_a_threads_name() -> None:
+    data = thread([{"sender_name": "Bob", "timestamp_ms": 5, "content": "x"}])
+    for name, beside, service in (
+        ("your_facebook_activity/messages/inbox/instagramfan_12345678/message_1.json", "", "messenger"),
+        ("your_instagram_activity/messages/inbox/facebookers_12345678/message_1.json", "", "instagram"),
+        ("messages/inbox/zo_12345678/message_1.json", "followers_and_following/following.json", "instagram"),
+        ("a/messages/inbox/zo_12345678/message_1.json", "b/your_instagram_activity/x.json", "messenger"),
+    ):
+        items = read(META, {name: data, **({beside: b"{}"} if beside else {})})
+        assert conversations(items)[0].service == service, name
+
+
+@pytest.mark.parametrize(
+    ("root", "place", "profile"),
+    [
+        ("your_facebook_activity/", "personal_information/profile_information/profile_information.json",
+         {"profile_v2": {"name": {"full_name": "ZoÃ«"}, "family_members": [{"name": "Bob"}]}}),
+        ("", "profile_information/profile_information.json", {"profile": {"name": "ZoÃ«"}}),
+        ("your_instagram_activity/", "personal_information/personal_information/personal_information.json",
+         {"profile_user": [{"string_map_data": {"Nome": {"value": "ZoÃ«"}, "Bio": {"value": "Bob"}}}]}),
+    ],
+)  # fmt: skip
+def test_meta_the_owner_of_a_group_is_known_by_the_exports_profile(root: str, place: str, profile: object) -> None:
+    people = [{"name": name} for name in ("Bob", "Ann", "ZoÃ«")]
+    if "string_map_data" in str(profile):
+        people = people[1:]
+    entries = [{"sender_name": name, "timestamp_ms": 5, "content": name} for name in ("Ann", "ZoÃ«")]
+    name = f"{root}messages/inbox/trip_12345678/message_1.json"
+    data = thread(entries, participants=people, title="Trip", thread_type="RegularGroup")
+    items = read(META, {name: data, place: dump(profile, ascii_only=True)})
+    assert conversations(items)[0].account == "~Zoë"
+    assert {message.text: message.direction for message in messages(items)} == {"Ann": "in", "Zoë": "out"}
+    assert conversations(items)[0].kind == "group"
+
+
+def test_meta_of_two_people_the_one_with_a_name_is_the_owner() -> None:
+    entries = [{"sender_name": "", "timestamp_ms": 6, "content": "a"}, {"sender_name": "Bob", "timestamp_ms": 5}]
+    items = read(META, {"message_1.json": thread(entries, participants=[{"name": ""}, {"name": "Bob"}], title="")})
+    assert [message.direction for message in messages(items)] == ["unknown", "out"]
+
+
+def test_meta_what_is_shared_without_a_word_is_text_and_its_identity_stays() -> None:
+    share = {"link": "https://x/reel", "share_text": "schÃ¶n"}
+    bare, said = (
+        messages(read(META, {"message_1.json": thread([{"sender_name": "Bob", "timestamp_ms": 5, **more}])}))[0]
+        for more in ({"share": share}, {"share": share, "content": "look"})
+    )
+    assert (bare.text, said.text) == ("schön\nhttps://x/reel", "look")
+    (nothing,) = messages(read(META, {"message_1.json": thread([{"sender_name": "Bob", "timestamp_ms": 5}])}))
+    assert bare.identity == nothing.identity
+
+
+def test_meta_an_encrypted_chat_is_called_as_people_call_it_unless_two_are() -> None:
+    data = dump({
+        "participants": ["Zoë", "Bob"], "threadName": "Zoë_12",
+        "messages": [{"senderName": name, "text": name, "timestamp": 1700000000001} for name in ("Bob", "Zoë")],
+    })  # fmt: skip
+    items = read(META, {"m/Zoë_12.json": data})
+    (chat,) = conversations(items)
+    assert (chat.title, chat.key, chat.account) == ("Zoë", "~Zoë_12", "~Bob")
+    assert {message.text: message.direction for message in messages(items)} == {"Bob": "out", "Zoë": "in"}
+    (chat,) = conversations(read(META, {"m/Zoë_12.json": data, "m/Zoë_7.json": b"{}"}))
+    assert chat.title == "Zoë_12"
+
+
 # Discord --------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +372,24 @@ def test_discord_a_package_is_read_with_its_owner_and_titles(form: str) -> None:
     first, second = messages(items)
     assert (first.text, first.author, first.direction, first.time_ms) == (ROWS[0][2], "1", "out", 1546624359762)
     assert ([each.name for each in second.attachments], second.kind) == (["x.png", "y.pdf"], "image")
+
+
+def test_discord_a_row_of_an_old_package_ends_at_a_line_feed_alone() -> None:
+    texts = ["a\u2028b", "x\x0by\x85z\x1c", "two\nlines"]
+    rows = ["ID,Timestamp,Contents,Attachments", f"1,2020-07-01 12:00:00+00:00,{texts[0]},"]
+    rows += [f"2,2020-07-01 12:00:00+00:00,{texts[1]},", f'3,2020-07-01 12:00:00+00:00,"{texts[2]}",', ""]
+    for mark in ("", "\ufeff"):
+        items = read(DISCORD, {"messages/c1/messages.csv": (mark + "\r\n".join(rows)).encode()})
+        assert [message.text for message in messages(items)] == texts
+
+
+def test_discord_what_programs_say_in_frames_is_text() -> None:
+    frame = {"title": "Build 7", "description": "passed", "fields": [{"name": "Branch", "value": "main"}]}
+    whole = json.loads(chats.discord()["Bob.json"])
+    whole["messages"][0].update(content="", embeds=[frame])
+    whole["messages"][1].update(author=None)
+    said, nobody = messages(read(DISCORD, {"Bob.json": dump(whole)}))[:2]
+    assert (said.text, said.kind, nobody.direction) == ("Build 7\npassed\nBranch\nmain", "text", "unknown")
 
 
 def test_discord_a_message_is_the_same_in_the_package_and_the_exporters_file() -> None:
@@ -353,3 +466,69 @@ def test_slack_a_damaged_list_of_channels_is_told_and_no_message_is_lost() -> No
 def test_slack_without_its_list_of_users_is_read_by_its_channels() -> None:
     files = {name: data for name, data in chats.slack().items() if name != "users.json"}
     assert [message.text for message in messages(read(SLACK, files))] == list(chats.TEXTS)
+
+
+def slack_day(*entries: dict[str, object], **more: bytes) -> dict[str, bytes]:
+    told = [{"type": "message", "user": "U1", "text": "", **entry} for entry in entries]
+    files = {f"{name}.json": data for name, data in more.items()}
+    return {**chats.slack(), "general/2012-12-14.json": dump(told), **files}
+
+
+def test_slack_logs_of_edits_and_deletions_tell_of_the_message_itself() -> None:
+    first = {"user": "U2", "text": "one", "ts": "1700000000.000100"}
+    second = {**first, "text": "two", "edited": {"user": "U2", "ts": "1700000005.000000"}}
+    changed = {"subtype": "message_changed", "ts": "1700000005.000200", "message": second, "previous_message": first}
+    gone = {
+        "subtype": "message_deleted",
+        "ts": "1700000009.000200",
+        "deleted_ts": first["ts"],
+        "previous_message": first,
+    }
+    bare = {"subtype": "message_deleted", "ts": "1700000009.000300", "deleted_ts": "1700000001.000000"}
+    edit, before, deleted, notice = messages(read(SLACK, slack_day(changed, gone, bare)))
+    assert {each.identity for each in (edit, before)} == {deleted.identity}
+    assert (edit.text, edit.author, edit.edits) == ("two", "U2", (Edit(text="one", time_ms=1700000005000),))
+    assert (before.text, before.kind, deleted.text, deleted.kind) == ("one", "text", "", "deleted")
+    assert (notice.kind, notice.native) == ("event", "1700000009.000300")
+
+
+def test_slack_what_programs_write_in_frames_and_blocks_is_text() -> None:
+    frame = {"fallback": "short", "title": "Build", "text": "passed", "fields": [{"title": "Branch", "value": "main"}]}
+    block = {"type": "section", "text": {"type": "mrkdwn", "text": "*Hello*"}, "fields": [{"text": "there"}]}
+    items = read(
+        SLACK,
+        slack_day(
+            {"ts": "1.1", "user": None, "bot_id": "B1", "bot_profile": {"name": "CI"}, "attachments": [frame]},
+            {"ts": "1.2", "attachments": [{"fallback": "short"}]},
+            {"ts": "1.3", "blocks": [block, {"type": "divider"}], "file": None},
+            {"ts": "1.4", "text": "mine", "attachments": [frame]},
+        ),
+    )
+    assert [message.text for message in messages(items)] == [
+        "Build\npassed\nBranch\nmain", "short", "*Hello*\nthere", "mine",
+    ]  # fmt: skip
+    assert Person(address="B1", name="CI") in conversations(items)[-1].people
+    assert not any(message.attachments for message in messages(items))
+
+
+@pytest.mark.parametrize(
+    ("dms", "owner"),
+    [
+        ([["U1", "U2"], ["U1", "U3"], ["USLACKBOT", "U1"]], "U1"),
+        ([["U1", "U2"], ["U1", "U3"]], ""),
+        ([["U1", "U2"], ["U1", "U3"], ["U2", "U3"]], ""),
+        ([["U1", "USLACKBOT"], ["U2", "USLACKBOT"], ["U3", "USLACKBOT"]], ""),
+    ],
+)
+def test_slack_who_is_in_all_conversations_of_two_is_the_owner(dms: list[list[str]], owner: str) -> None:
+    listed = dump([{"id": f"D000000{number}", "members": members} for number, members in enumerate(dms)])
+    items = read(SLACK, slack_day({"ts": "1.1"}, {"ts": "1.2", "user": "U2"}, dms=listed))
+    assert {chat.account for chat in conversations(items)} == {owner}
+    directions = ("out", "in") if owner else ("unknown", "unknown")
+    assert tuple(message.direction for message in messages(items)) == directions
+
+
+def test_slack_an_organisations_list_of_people_is_read() -> None:
+    files = slack_day({"ts": "1.1"}, org_users=dump([{"id": "U1", "name": "bob", "real_name": "Bob B."}]))
+    del files["users.json"]
+    assert Person(address="U1", name="Bob B.") in conversations(read(SLACK, files))[-1].people

@@ -48,6 +48,14 @@ def test_an_archived_text_is_read_as_it_was(text: str) -> None:
     assert all(attributed_text(data[:cut]) is None or True for cut in range(0, len(data), 17))
 
 
+@pytest.mark.parametrize("text", ["请熄灯，谢谢", "\u1184 \ub184 \U0001f184 end", "Ć熄", "\U00041184!"])
+def test_a_text_with_the_bytes_that_end_texts_is_whole(text: str) -> None:
+    data = apple.typedstream(text)
+    assert attributed_text(data) == text
+    longer = data.replace(b"\x01+" + bytes([len(text.encode())]), b"\x01+" + bytes([len(text.encode()) + 9]))
+    assert attributed_text(longer) == text
+
+
 def test_texts_come_from_either_column_and_times_from_either_unit() -> None:
     new, old = apple.Database(), apple.Database(apple.OLD)
     for number, text in enumerate(chats.TEXTS):
@@ -80,6 +88,43 @@ def test_tapbacks_are_reactions_of_their_message(later: bool) -> None:
         Reaction(author="+491711234567", emoji="❤️", time_ms=TIME_MS + 1000),
         Reaction(author="ann@example.org", emoji="🦊", time_ms=TIME_MS + 4000),
     )
+
+
+def test_of_changed_tapbacks_the_last_one_of_each_person_holds() -> None:
+    database = apple.Database()
+    database.add(guid="A", text="two parts", handle_id=1, date=NANO)
+    for number, (part, kind, values) in enumerate(
+        [
+            ("p:0/A", 2000, {"is_from_me": 1, "destination_caller_id": "+491"}),
+            ("p:0/A", 3000, {"is_from_me": 1, "account": "E:me@example.org"}),
+            ("p:0/A", 2000, {"handle_id": 1}),
+            ("p:0/A", 2001, {"handle_id": 1}),
+            ("p:1/A", 2003, {"handle_id": 1}),
+            ("p:0/A", 2006, {"handle_id": 2, "associated_message_emoji": "🦊"}),
+            ("p:0/A", 3006, {"handle_id": 2}),
+        ]
+    ):
+        database.add(
+            guid=f"T{number}", associated_message_guid=part, associated_message_type=kind, date=NANO + number, **values
+        )
+    (message,) = chats.messages(read(database.bytes()))
+    assert [(each.author, each.emoji) for each in message.reactions] == [
+        ("+491711234567", "👍"),
+        ("+491711234567", "😂"),
+    ]
+
+
+@pytest.mark.parametrize("kind", [1000, 2007])
+def test_a_sticker_on_a_message_keeps_its_file(kind: int) -> None:
+    database = apple.Database()
+    database.add(guid="A", text="hello", is_from_me=1, date=NANO)
+    number = database.add(
+        guid="S", text="\ufffc", associated_message_guid="p:0/A", associated_message_type=kind, handle_id=1, date=NANO
+    )
+    database.attach(number, "~/Library/SMS/Attachments/x/fox.heic", "image/heic", "fox.heic")
+    message, sticker = chats.messages(read(database.bytes()))
+    assert (message.reactions, sticker.reply_to, sticker.author) == ((), "A", "+491711234567")
+    assert [file.name for file in sticker.attachments] == ["fox.heic"]
 
 
 def test_a_tapback_without_its_message_is_kept_as_an_event() -> None:
@@ -117,11 +162,13 @@ def test_attachments_are_found_beside_and_in_a_backup(home: str) -> None:
         ("Library/SMS/sms.db", place),
         ("3d/3d0d7e5fb2ce288813306e4d4636395e047a3d28", f"{hashed[:2]}/{hashed}"),
         ("3d0d7e5fb2ce288813306e4d4636395e047a3d28", hashed),
+        ("HomeDomain/Library/SMS/sms.db", f"MediaDomain/{place}"),
     ):
         folder = MemoryFolder({name: database.bytes(), beside: b"jpg"})
         (message,) = [item for item in READER.read(name, folder, Options()) if isinstance(item, Message)]
         (attachment,) = message.attachments
         assert (message.kind, message.text, attachment.place) == ("image", "", f"~/{place}")
+        assert (attachment.sha256, attachment.size) == (hashlib.sha256(b"jpg").digest(), 3)
         file = READER.open_attachment(name, folder, attachment)
         assert file is not None
         assert file.read() == b"jpg"
@@ -140,7 +187,7 @@ def test_groups_replies_states_and_events() -> None:
     )  # fmt: skip
     first, answer, event = chats.messages(items)
     assert (first.state, answer.reply_to, answer.state, answer.direction) == ("read", "A", "read", "out")
-    assert (event.kind, event.direction, event.extra["group_title"]) == ("event", "none", "Trip")
+    assert (event.kind, event.direction, event.text) == ("event", "none", "Trip")
     assert [message.order for message in (first, answer, event)] == [0, 1, 2]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keepstone.sources.readers import reader_for, reader_named, readers
+from keepstone.sources.readers import depth_of, reader_for, reader_named, readers
 from keepstone.sources.reading import MemoryFolder, Reader
 from support import noise, words
 
@@ -31,6 +31,19 @@ def test_readers_have_names_of_their_own() -> None:
 def test_no_content_makes_recognising_fail(reader: Reader, content: bytes) -> None:
     for name in ("msgstore.db", "result.json", "_chat.txt", "sms-1.xml", "main.jsonl", "x"):
         reader.recognises(name, content[:4096], MemoryFolder({name: content}))
+
+
+@pytest.mark.parametrize(
+    ("path", "depth"),
+    [
+        (b"/a/result.json", 1), (b"/sms.db", 1), (b"/b/HomeDomain/Library/SMS/sms.db", 3), (b"/Library/SMS/sms.db", 1),
+        (b"/x/your_instagram_activity/messages/inbox/zo_1/message_1.json", 4), (b"/inbox/zo/message_12.json", 2),
+        (b"/x/messages/archived_threads/zo_1/message_1.json", 3), (b"/p/Messages/c12/messages.csv", 2),
+        (b"/p/c12/messages.json", 1),
+    ],
+)  # fmt: skip
+def test_a_reader_sees_as_far_up_as_an_export_goes(path: bytes, depth: int) -> None:
+    assert depth_of(path) == depth
 
 
 def test_what_is_no_message_history_has_no_reader() -> None:

@@ -63,6 +63,25 @@ def test_quotes_reactions_and_deletions() -> None:
     assert gone.kind == "deleted"
 
 
+def test_a_quote_of_what_is_gone_keeps_its_text() -> None:
+    (message,) = chats.messages(read(item(0, **said("b", quote={"authorId": "2", "text": {"body": "lost"}}))))
+    assert (message.text, message.reply_to, message.extra["quote"]) == ("b", "", "lost")
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [
+        ({"profileChange": {"previousName": "Ann", "newName": "Anna"}}, "profile change: Ann → Anna"),
+        ({"expirationTimerChange": {"expiresInMs": "5"}}, "expiration timer change"),
+        ({"pollTerminate": {"targetSentTimestamp": "5", "question": "when?"}}, "poll terminate: when?"),
+        ({"simpleUpdate": {}}, "simple update"),
+    ],
+)
+def test_notices_say_what_they_are(update: dict[str, Any], words: str) -> None:
+    (message,) = chats.messages(read(item(0, updateMessage=update)))
+    assert (message.kind, message.text) == ("event", words)
+
+
 def test_an_edited_message_is_still_the_first() -> None:
     revisions = [item(0, **said("one"))["chatItem"], item(5, **said("two"))["chatItem"]]
     (plain,) = chats.messages(read(item(0, **said("one"))))
@@ -121,7 +140,7 @@ def test_every_kind_of_item_is_kept() -> None:
     assert [message.kind for message in found] == [
         "contact", "event", "event", "event", "empty", "text", "poll", "unknown",
     ]  # fmt: skip
-    assert [message.text for message in found][-3:] == ["nice", "when?", ""]
+    assert [message.text for message in found] == ["Bo\n1", "identity update", "", "", "", "nice", "when?", ""]
     assert "IDENTITY_UPDATE" in str(found[1].extra)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from containers import writers
+from sources import apple
 from support import Place, noise
 
 PHOTOS = [noise(number, 60_000) for number in range(3)]
@@ -44,20 +45,29 @@ def messenger(root: Path) -> None:
     write(root / "facebook-me", files | {f"{inside}/photos/{n}.jpg": photo for n, photo in enumerate(PHOTOS)})
 
 
+def imessage(root: Path) -> None:
+    database = apple.Database()
+    for number in range(3):
+        row = database.add(guid=f"G{number}", text="\ufffc", handle_id=1, date=700_000_000 + number)
+        database.attach(row, f"~/Library/Messages/Attachments/ab/{number}/{number}.jpg", "image/jpeg")
+    files = {f"Attachments/ab/{n}/{n}.jpg": photo for n, photo in enumerate(PHOTOS)}
+    write(root / "Library" / "Messages", {"chat.db": database.bytes(), **files})
+
+
 def write(root: Path, files: dict[str, bytes]) -> None:
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
 
 
-@pytest.mark.parametrize("kind", ["whatsapp", "whatsapp-zip", "telegram", "messenger"])
+@pytest.mark.parametrize("kind", ["whatsapp", "whatsapp-zip", "telegram", "messenger", "imessage"])
 def test_photos_beside_an_exported_chat_are_in_the_archive(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "source"
     source.mkdir()
     if kind.startswith("whatsapp"):
         whatsapp(source, packed=kind.endswith("zip"))
     else:
-        {"telegram": telegram, "messenger": messenger}[kind](source)
+        {"telegram": telegram, "messenger": messenger, "imessage": imessage}[kind](source)
     place = Place(tmp_path).init()
     result = place.backup([source])
     assert (result.gathered.sources, result.gathered.messages) == (1, 3)
@@ -65,10 +75,33 @@ def test_photos_beside_an_exported_chat_are_in_the_archive(tmp_path: Path, kind:
     found = set()
     with place.open(in_memory=True) as client:
         archive = client.messages()
-        (chat,) = archive.chats()
+        chat, *_ = archive.chats()
         for entry in archive.messages(chat):
             file = client.attachment_opener(archive)(entry.message.attachments[0])
             assert file is not None
             with file:
                 found.add(file.read())
     assert found == set(PHOTOS)
+
+
+def test_an_unpacked_export_tells_whose_it_is_and_of_which_service(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    people = [{"name": "Ann"}, {"name": "Bob"}, {"name": "Me"}]
+    thread = {"participants": people, "messages": [{"sender_name": "Me", "timestamp_ms": 5, "content": "x"}]}
+    own = {"profile_user": [{"string_map_data": {"Name": {"value": "Me"}}}]}
+    row = {"ID": 735000000000000000, "Timestamp": "2020-01-01 12:00:00", "Contents": "x", "Attachments": ""}
+    files = {
+        "ig/your_instagram_activity/messages/inbox/trip_123456/message_1.json": {**thread, "title": "Trip"},
+        "ig/personal_information/personal_information/personal_information.json": own,
+        "package/messages/c1/messages.json": [row],
+        "package/messages/c1/channel.json": {"id": "1"},
+        "package/account/user.json": {"id": "5", "username": "me"},
+    }
+    write(source, {name: json.dumps(value).encode() for name, value in files.items()})
+    place = Place(tmp_path).init()
+    place.backup([source])
+    with place.open(in_memory=True) as client:
+        archive = client.messages()
+        found = {(chat.conversation.service, chat.conversation.account) for chat in archive.chats()}
+        assert found == {("instagram", "~Me"), ("discord", "5")}
+        assert all(entry.message.direction == "out" for chat in archive.chats() for entry in archive.messages(chat))

@@ -7,6 +7,7 @@ and UTF-8. What follows are its attributes, of which messages keep nothing that 
 from __future__ import annotations
 
 import plistlib
+import re
 from typing import Final
 
 MAX_PLIST: Final = 1024 * 1024
@@ -14,7 +15,8 @@ MAX_PLIST: Final = 1024 * 1024
 
 _MAGIC: Final = b"streamtyped"
 _STRING: Final = b"\x01+"
-_END: Final = b"\x86\x84"
+_END: Final = re.compile(rb"(?<![\xc0-\xff])(?<![\xf0-\xff][\x80-\xbf])\x86\x84")
+"""What stands behind the string; within one the same two bytes end many a character of Chinese and Korean."""
 
 
 def attributed_text(data: bytes) -> str | None:
@@ -34,9 +36,7 @@ def attributed_text(data: bytes) -> str | None:
     elif length > 0x82:
         return None
     body = data[start + 1 + width : start + 1 + width + length]
-    if len(body) < length or _END in body:
-        body = body.partition(_END)[0]
-    return body.decode("utf-8", "replace")
+    return _END.split(body, maxsplit=1)[0].decode("utf-8", "replace")
 
 
 def property_list(data: bytes) -> dict[str, object]:

@@ -7,7 +7,6 @@ owner's own messages only, a folder a channel: `messages.json` (or `messages.csv
 
 from __future__ import annotations
 
-import codecs
 import csv
 import posixpath
 import re
@@ -144,6 +143,8 @@ class _Channel:
     def _direction(self, author: Record) -> Literal["in", "out", "unknown"]:
         """Return which way a message went: the exporter does not say whose account it used, but names the other."""
         names = (text(author.get("id")), text(author.get("name")), text(author.get("nickname")))
+        if not any(names):
+            return "unknown"
         if self._owner:
             return "out" if self._owner in names else "in"
         if not self._person or not self._title:
@@ -172,6 +173,8 @@ class _Channel:
             extra["type"] = form
             if form.isdigit() and form not in _TEXTS:
                 kind = "unknown"
+        if not body and not attachments and "embeds" in entry:
+            body = _embedded(entry["embeds"])
         if forwarded:
             body = body or text(forwarded.get("content"))
             extra |= {f"forwardedMessage.{key}": value for key, value in leftover(forwarded, _KNOWN).items()}
@@ -246,6 +249,16 @@ def _sticker(sticker: Record) -> Attachment:
     return Attachment(place=text(sticker.get("sourceUrl")), name=text(sticker.get("name")), extra=extra)
 
 
+def _embedded(value: object) -> str:
+    """Return what programs write, who have no text but titles, descriptions and fields of a frame."""
+    said: list[str] = []
+    for embed in objects(value):
+        said += [text(embed.get("title")), text(embed.get("description"))]
+        for field in objects(embed.get("fields")):
+            said += [text(field.get("name")), text(field.get("value"))]
+    return "\n".join(part for part in said if part)
+
+
 def _kind(attachments: tuple[Attachment, ...], sticker: bool) -> MessageKind:
     if sticker:
         return "sticker"
@@ -306,8 +319,10 @@ class _Package:
         """Yield the messages of an older package; a row that is cut off is told as a loss."""
         yield self._conversation
         with self._folder.open(self._name) as file:
-            rows = csv.reader(codecs.getreader("utf-8-sig")(file, "replace"), strict=True)
-            columns = next(rows, [])
+            # Lines end at line feeds alone: texts hold other characters that some take for the end of one.
+            lines = (line.decode("utf-8", "replace") for line in iter(file.readline, b""))
+            rows = csv.reader(lines, strict=True)
+            columns = [column.removeprefix("\ufeff") for column in next(rows, [])]
             try:
                 for row in rows:
                     if len(row) == len(columns):

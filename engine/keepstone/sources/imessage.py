@@ -35,7 +35,7 @@ from keepstone.messages.model import (
 )
 from keepstone.sources.attributed import attributed_text, property_list
 from keepstone.sources.call_history import read_calls
-from keepstone.sources.exports import Order, kind_of_file, open_beside, time_of
+from keepstone.sources.exports import Order, hashed, kind_of_file, open_beside, time_of
 from keepstone.sources.reading import Folder, Options, UnreadableSource, columns, open_database, tables
 from keepstone.sources.sqlite import is_sqlite
 
@@ -49,6 +49,8 @@ _SINCE_MS: Final = 978_307_200_000
 _IN_NANOSECONDS: Final = 100_000_000_000
 """Times above this are no seconds: that would be after the year 5000."""
 _TAPBACKS: Final = ("❤️", "👍", "👎", "😂", "‼️", "❓")
+_STICKERS: Final = (1000, 2007)
+"""Stickers on a message, by hand or as a tapback: they are messages with files of their own."""
 _GROUP: Final = 43
 """What `style` says of a group; 45 is a chat of two."""
 _HOME = re.compile(r"^(?:/private)?(?:/var/mobile|/Users/[^/]+)/")
@@ -81,6 +83,10 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
     """Yield chats with their messages, or calls."""
+    return hashed(_read(name, folder), name, folder, open_attachment)
+
+
+def _read(name: str, folder: Folder) -> Iterator[Item]:
     with open_database(name, folder, seconds=_PATIENCE) as database:
         database.row_factory = sqlite3.Row
         try:
@@ -102,7 +108,8 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
         return None
     domain = hashlib.sha1(f"MediaDomain-{path}".encode(), usedforsecurity=False).hexdigest()
     inside = "/".join(path.split("/")[2:])  # Behind Library/SMS or Library/Messages, where the database is.
-    for place in (inside, f"../{domain[:2]}/{domain}", domain, f"../../{path}", f"../../../{path}"):
+    unpacked = f"../../../MediaDomain/{path}"  # Of a backup whose files have their names again.
+    for place in (inside, f"../{domain[:2]}/{domain}", domain, f"../../{path}", f"../../../{path}", unpacked):
         if (file := open_beside(name, folder, place)) is not None:
             return file
     return None
@@ -110,6 +117,8 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
 
 class _Tapback(NamedTuple):
     kind: int
+    by: tuple[str, bool, str]
+    """Whose it is and on which part of the message: of the owner, who has several addresses, no address."""
     author: str
     emoji: str
     time_ms: int
@@ -173,7 +182,7 @@ class _Messages:
         wanted = ("ROWID", "guid", "style", "chat_identifier", "service_name", "display_name", "account_login",
                   "room_name", "is_archived", "group_id")  # fmt: skip
         for row in self._select("chat", wanted):
-            said, number = _text(row["chat_identifier"]), _int(row["ROWID"])
+            said, number = _text(row["chat_identifier"]) or _text(row["guid"]).rpartition(";")[2], _int(row["ROWID"])
             group = row["style"] == _GROUP or ";+;" in _text(row["guid"])
             extra: Extra = {"guid": _text(row["guid"]), **_extra(row, ("is_archived", "room_name", "group_id"))}
             self._chats[number] = Conversation(
@@ -209,10 +218,14 @@ class _Messages:
         if "associated_message_type" not in columns(self._database, "message"):
             return
         for row in self._select("message", wanted, "WHERE associated_message_type BETWEEN 2000 AND 3999"):
+            if row["associated_message_type"] in _STICKERS:
+                continue
             kind = _int(row["associated_message_type"])
             emoji = _TAPBACKS[kind % 1000] if kind % 1000 < len(_TAPBACKS) else _text(row["associated_message_emoji"])
-            given = _Tapback(kind, self._author(row), emoji or str(kind), _time(row["date"])[0])
-            self._tapbacks.setdefault(_target(row["associated_message_guid"]), []).append(given)
+            author, mine, part = self._author(row), bool(row["is_from_me"]), _text(row["associated_message_guid"])
+            by = ("" if mine else author, mine, part)
+            given = _Tapback(kind, by, author, emoji or str(kind), _time(row["date"])[0])
+            self._tapbacks.setdefault(_target(part), []).append(given)
 
     def _author(self, row: _Row) -> str:
         if row["is_from_me"]:
@@ -222,7 +235,8 @@ class _Messages:
     # Messages -------------------------------------------------------------------------------------------------
 
     def _message(self, row: _Row, chats: list[sqlite3.Row], files: list[sqlite3.Row]) -> Iterator[Item]:
-        tapback = 2000 <= _int(row["associated_message_type"]) < 4000
+        sticker = row["associated_message_type"] in _STICKERS
+        tapback = 2000 <= _int(row["associated_message_type"]) < 4000 and not sticker
         if tapback and self._exists(_target(row["associated_message_guid"])):
             return  # Its message has it.
         author, mine = self._author(row), bool(row["is_from_me"])
@@ -234,7 +248,7 @@ class _Messages:
             yield chat
         time_ms, precision_ms = _time(row["date"])
         attachments = tuple(_attachment(file) for file in files) if files else ()
-        body = _body(row)
+        body = _body(row) or _text(row["group_title"])  # A notice has no text but what the group is called now.
         edits, unsent = _edits(row["message_summary_info"]) if row["message_summary_info"] else ((), False)
         kind = _kind(row, body, attachments, files)
         if tapback:
@@ -263,7 +277,8 @@ class _Messages:
             kind=kind,
             text=body,
             subject=_text(row["subject"]),
-            reply_to=_text(row["thread_originator_guid"]),
+            reply_to=_text(row["thread_originator_guid"])
+            or (_target(row["associated_message_guid"]) if sticker else ""),
             forwarded=bool(row["is_forward"]),
             state=_state(row, mine),
             attachments=attachments,
@@ -376,13 +391,12 @@ def _attachment(row: sqlite3.Row) -> Attachment:
 
 
 def _reactions(given: Sequence[_Tapback]) -> tuple[Reaction, ...]:
-    """Return the tapbacks that hold: one of the 3000s takes back the one of the 2000s."""
-    held: dict[tuple[str, int, str], _Tapback] = {}
+    """Return the tapbacks that hold: the last of each person, unless one of the 3000s takes back that of the 2000s."""
+    held: dict[tuple[str, bool, str], _Tapback] = {}
     for tapback in sorted(given, key=lambda tapback: tapback.time_ms):
-        key = (tapback.author, tapback.kind % 1000, tapback.emoji)
-        if tapback.kind >= 3000:
-            held.pop(key, None)
-        else:
-            held[key] = tapback
+        if tapback.kind < 3000:
+            held[tapback.by] = tapback
+        elif tapback.by in held and held[tapback.by].kind == tapback.kind - 1000:
+            del held[tapback.by]
     found = [Reaction(author=each.author, emoji=each.emoji, time_ms=each.time_ms) for each in held.values()]
     return tuple(sorted(found, key=lambda reaction: (reaction.author, reaction.time_ms, reaction.emoji)))

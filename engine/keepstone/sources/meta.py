@@ -41,7 +41,7 @@ from keepstone.sources.exports import (
     time_of,
     walk,
 )
-from keepstone.sources.json_stream import JsonStream, Record, array, leftover, objects, record, text, whole
+from keepstone.sources.json_stream import JsonStream, Record, array, leftover, objects, record, small_file, text, whole
 from keepstone.sources.reading import Folder, Options
 
 NAME = "meta"
@@ -52,7 +52,19 @@ _THREAD = re.compile(
 )
 _PARTICIPANTS = re.compile(rb'^\{\s*"participants"\s*:\s*\[\s*\{\s*"name"\s*:')
 _THREAD_ID = re.compile(r"_([A-Za-z0-9-]{6,})$")
-_INSIDE = re.compile(r"^.*?/(?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+/")
+_BOX = r"(?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+/"
+_INSIDE = re.compile(rf"^.*?/{_BOX}")
+_ABOVE = re.compile(rf"^(|.*?/)(?:messages/)?{_BOX}")
+"""What stands above the folder of a thread, whose name says nothing of the service."""
+_COUNTED = re.compile(r"_\d{1,6}$")
+"""What stands behind the name of an encrypted chat: its number in its export."""
+_OF_INSTAGRAM: Final = ("your_instagram_activity/", "followers_and_following/")
+_PROFILES: Final = (
+    "personal_information/profile_information/profile_information.json",
+    "profile_information/profile_information.json",
+    "personal_information/personal_information/personal_information.json",
+    "account_information/personal_information.json",
+)
 _MEDIA: Final[tuple[tuple[str, MessageKind], ...]] = (
     ("photos", "image"), ("videos", "video"), ("audio_files", "audio"), ("gifs", "animation"), ("files", "document"),
 )  # fmt: skip
@@ -118,10 +130,39 @@ def _parts(name: str, folder: Folder) -> list[str]:
     return [other for _, other in sorted(found)] or [name]
 
 
+def _root(name: str) -> str:
+    """Return the folder that an export is in, as the beginning of names."""
+    found = _ABOVE.match(name)
+    root = found[1] if found else name[: name.rfind("/") + 1]
+    return root.removesuffix("your_facebook_activity/").removesuffix("your_instagram_activity/")
+
+
 def _service(name: str, folder: Folder) -> Literal["messenger", "instagram"]:
-    if "instagram" in name.lower() or "facebook" in name.lower():
-        return "instagram" if "instagram" in name.lower() else "messenger"
-    return "instagram" if any("your_instagram_activity/" in other for other in folder.names()) else "messenger"
+    found = _ABOVE.match(name)
+    place = (found[0][: found.end(1)] if found else posixpath.dirname(name)).lower()
+    if "instagram" in place or "facebook" in place:
+        return "instagram" if place.rfind("instagram") > place.rfind("facebook") else "messenger"
+    signs = tuple(_root(name) + sign for sign in _OF_INSTAGRAM)
+    return "instagram" if any(other.startswith(signs) for other in folder.names()) else "messenger"
+
+
+def _owner_name(name: str, folder: Folder, names: list[str]) -> str:
+    """Return who of some people the export's own profile is of; nothing if it has none, or does not settle it."""
+    for place in _PROFILES:
+        if isinstance(profile := small_file(folder, _root(name) + place), dict):
+            own = {_repaired(said) for said in _own_names(profile)}
+            return next((one for one in names if one in own), "")
+    return ""
+
+
+def _own_names(profile: Record) -> Iterator[str]:
+    """Yield what may be the owner's name in a profile of Facebook's, or of Instagram's, whose labels are translated."""
+    for said in (profile.get("profile_v2"), profile.get("profile")):
+        named = record(said).get("name")
+        yield text(named) or text(record(named).get("full_name"))
+    for user in objects(profile.get("profile_user")):
+        for entry in record(user.get("string_map_data")).values():
+            yield text(record(entry).get("value"))
 
 
 def _repaired(value: str) -> str:
@@ -189,10 +230,16 @@ class _Thread:
         place = posixpath.basename(text(header.get("thread_path")) or own_folder)
         identified = _THREAD_ID.search(place)
         self._key = identified[1] if identified else f"~{title}" if title else f"~{place}"
-        others = [name for name in names if name != self._said_owner]
-        single = len(names) == 2 and not header.get("joinable_mode")
-        if self._said_owner in names:
-            self._owner = f"~{self._said_owner}"
+        if self._encrypted and self._only(called := _COUNTED.sub("", title)):
+            title = called
+        owner = self._said_owner or _owner_name(self._name, self._folder, names)
+        others = [name for name in names if name != owner]
+        group = bool(header.get("joinable_mode")) or header.get("thread_type") == "RegularGroup"
+        single = len(people) == 2 and not group
+        if owner in names:
+            self._owner = f"~{owner}"
+        elif single and len(names) == 1:  # The other one's account is gone.
+            self._owner = f"~{names[0]}"
         elif single and title in names:
             others = [title]
             self._owner = "~" + next(name for name in names if name != title or names.count(title) == 2)
@@ -200,10 +247,16 @@ class _Thread:
             self._other = f"~{others[0]}"
         return Conversation(
             service=self._service, account=self._owner, key=self._key, title=title,
-            kind="person" if single else "group" if len(names) > 2 or header.get("joinable_mode") else "unknown",
+            kind="person" if single else "group" if len(names) > 2 or group else "unknown",
             people=tuple(Person(address=f"~{name}", name=name) for name in sorted(set(names))),
             extra=self._extra(header, _HEADER),
         )  # fmt: skip
+
+    def _only(self, called: str) -> bool:
+        """Return whether of the encrypted chats beside this one none has the same name before its number."""
+        start = self._name[: self._name.rfind("/") + 1] + called
+        alike = (other[len(start) :] for other in self._folder.names() if other.startswith(start + "_"))
+        return sum(re.fullmatch(r"_\d{1,6}\.json", ending) is not None for ending in alike) <= 1
 
     def _extra(self, given: Record, known: frozenset[str]) -> Extra:
         found = leftover(given, known)
@@ -242,6 +295,7 @@ class _Thread:
         if (form := text(entry.get("type"))) and form not in ("Generic", "text", "media"):
             extra["type"] = form
         content = body or "\n".join(posixpath.basename(file.place) for file in attachments) or form
+        body = body or self._shared(entry)
         repeat = self._repeats.count(time_ms, author, content)
         identity = services.unnumbered(self._service, self._key, author, time_ms, content, repeat)
         if kind == "call":
@@ -260,6 +314,11 @@ class _Thread:
             reactions=self._reactions(entry.get("reactions")) if "reactions" in entry else (),
             extra=extra,
         )
+
+    def _shared(self, entry: Record) -> str:
+        """Return what somebody shared without a word of their own."""
+        share = record(entry.get("share"))
+        return "\n".join(self._text(share[part]) for part in ("share_text", "link") if share.get(part))
 
     def _content(self, entry: Record, body: str) -> tuple[MessageKind, tuple[Attachment, ...]]:
         kind: MessageKind = "empty"
@@ -294,7 +353,7 @@ class _Thread:
             Reaction(
                 author=f"~{self._text(entry.get('actor'))}",
                 emoji=self._text(entry.get("reaction")),
-                time_ms=time_of(whole(entry.get("timestamp")), 1000),
+                time_ms=_given(entry.get("timestamp")),
             )
             for entry in objects(value)
         ]
@@ -336,5 +395,9 @@ def _looks_right(found: Record) -> bool:
 def _time(entry: Record) -> int:
     if "timestamp_ms" in entry:
         return time_of(whole(entry["timestamp_ms"]))
-    found = whole(entry.get("timestamp")) or 0
+    return _given(entry.get("timestamp"))
+
+
+def _given(value: object) -> int:
+    found = whole(value) or 0
     return time_of(found, 1 if found > 100_000_000_000 else 1000)  # Seconds in the exports of 2018.

@@ -28,6 +28,13 @@ _NAMES = re.compile(
 _ANY = re.compile(rb"main|.*\.(crypt\d+|gz|backup)", re.I | re.S)
 """Names of files that are packed or encrypted, and so begin as they like."""
 
+_INSIDE = re.compile(
+    rb"(?:^|/)((?:(?:your_[a-z]+_activity/)?messages/)?"
+    rb"(?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+/message_\d+\.json"
+    rb"|messages/c?\d+/messages\.(?:json|csv)|HomeDomain/Library/SMS/sms\.db)$", re.I | re.S
+)  # fmt: skip
+"""Files of exports that say further above whose they are, and of which service, or have their media there."""
+
 TABLES = frozenset(
     (
         "jid", "messages", "chat_list", "handle", "ZWAMESSAGE", "ZWACDCALLEVENT", "ZCALLRECORD", "sms", "pdu", "calls",
@@ -39,6 +46,12 @@ TABLES = frozenset(
 def may_be_named(name: bytes) -> bool:
     """Return whether a file of this name may hold messages. Cheap: it is asked of every file."""
     return _NAMES.fullmatch(name) is not None
+
+
+def depth_of(path: bytes) -> int:
+    """Return how many folders above a file a reader is to see; media, too, lie beside the folder of a database."""
+    found = _INSIDE.search(path)
+    return found[1].count(b"/") if found else 1
 
 
 def may_hold_messages(name: bytes, head: bytes) -> bool:

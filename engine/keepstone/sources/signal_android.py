@@ -64,7 +64,7 @@ _COLUMNS: Final = (
     ("has_read_receipt", "read_receipt_count"), ("viewed", "viewed_receipt_count"), ("quote_id",), ("quote_author",),
     ("remote_deleted",), ("view_once", "reveal_duration"), ("reactions",), ("latest_revision_id",),
     ("original_message_id",), ("shared_contacts",), ("link_previews", "previews"), ("expires_in",), ("story_type",),
-    ("scheduled_date",), ("message_ranges",), ("subject",),
+    ("scheduled_date",), ("message_ranges",), ("subject",), ("deleted_by",),
 )  # fmt: skip
 """What is asked of a message, each under the names that it has had, newest first."""
 _EXTRAS: Final = ("shared_contacts", "link_previews", "expires_in", "story_type", "scheduled_date", "message_ranges")
@@ -169,7 +169,7 @@ class _Account:
         reactions: list[tuple[object, ...]], mentions: list[tuple[object, ...]],
     ) -> Message:  # fmt: skip
         (_, thread, sent, who, kind_bits, body, read, delivered, seen, played, quoted, quoted_who, deleted, once,
-         old_reactions, _, original, *others) = row  # fmt: skip
+         old_reactions, _, original, *others, subject, deleted_by) = row  # fmt: skip
         bits, date = _int(kind_bits), _int(sent)
         base = bits & _BASE
         chat = self._people.chat(thread)
@@ -184,7 +184,7 @@ class _Account:
         extra = self._extra(others, mentions)
         if notice or (special and special != _STORY_REACTION):
             kind, extra["type"] = "event", bits
-        elif deleted:
+        elif deleted or deleted_by is not None:
             kind = "deleted"
         elif once:
             kind = "empty"
@@ -208,7 +208,7 @@ class _Account:
             direction="none" if kind == "event" else "out" if outgoing else "in",
             kind=kind,
             text=words,
-            subject=text(others[-1]),
+            subject=text(subject),
             reply_to=f"{self._people.key(quoted_who)}:{_int(quoted)}" if quoted else "",
             state=state,
             attachments=attachments,

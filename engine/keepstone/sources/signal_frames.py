@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -58,6 +59,7 @@ _OUTCOMES: Final[Mapping[str, CallOutcome]] = {
     "ACCEPTED": "answered", "JOINED": "answered", "MISSED": "missed", "MISSED_NOTIFICATION_PROFILE": "missed",
     "DECLINED": "rejected",
 }  # fmt: skip
+_CAPITAL: Final = re.compile("([A-Z])")
 _UPDATES: Final = ("individualCall", "groupCall")
 _FILE: Final = frozenset(("contentType", "fileName", "caption", "locatorInfo", "blurHash", "incrementalMac",
                           "incrementalMacChunkSize"))  # fmt: skip
@@ -193,13 +195,15 @@ class Frames:
         content, kind = record(given.get(form)), _ITEMS.get(form, "unknown")
         direction = _direction(given)
         attachments, kind = self._attachments(content, form, kind)
-        body = self._body(content)
+        body = self._body(content) or _unsaid(content, form)
         extra = leftover(given, _KNOWN)
         extra |= _details(content, form, given.get(form))
         if kind == "text" and not body:
             kind = "empty"
         quote = record(content.get("quote")) if "quote" in content else {}
         target = whole(quote["targetSentTimestamp"]) if "targetSentTimestamp" in quote else None
+        if quote and not target and (quoted := text(record(quote.get("text")).get("body"))):
+            extra["quote"] = quoted  # What it answers was not there any more: nothing else has its text.
         return Message(
             identity=services.signal(chat.key, author, sent),
             service="signal",
@@ -374,6 +378,26 @@ def _state(given: Record) -> State:
         if any(name in status for status in statuses):
             return state
     return ""
+
+
+def _unsaid(content: Record, form: str) -> str:
+    """Return what an item without a text is about: a contact, a payment's note, a notice in Signal's own words."""
+    if form == "contactMessage":
+        card = record(content.get("contact"))
+        name = record(card.get("name"))
+        said = [" ".join(text(name[part]) for part in ("givenName", "familyName") if name.get(part))]
+        said += [text(card.get("organization"))] if not said[0] else []
+        said += [text(entry.get("value")) for kind in ("number", "email") for entry in objects(card.get(kind))]
+        return "\n".join(part for part in said if part)
+    if form == "paymentNotification":
+        return text(content.get("note"))
+    if form != "updateMessage" or not content:
+        return ""
+    update, about = next(iter(content.items()))
+    details = record(about)
+    words = text(details.get("type")).replace("_", " ").lower() if update == "simpleUpdate" else ""
+    names = " → ".join(text(details[part]) for part in ("previousName", "newName", "question") if details.get(part))
+    return ": ".join(part for part in (words or _CAPITAL.sub(r" \1", update).lower(), names) if part)
 
 
 def _details(content: Record, form: str, whole_item: object) -> Extra:

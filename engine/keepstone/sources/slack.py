@@ -11,13 +11,17 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO, Final
+
+import msgspec
 
 from keepstone.messages import services
 from keepstone.messages.model import (
     Attachment,
     Conversation,
     ConversationKind,
+    Edit,
     Item,
     Loss,
     Message,
@@ -54,12 +58,16 @@ _TEXTS: Final = frozenset(
     ("", "bot_message", "me_message", "thread_broadcast", "reply_broadcast", "file_share", "file_comment",
      "assistant_app_thread", "slackbot_response")
 )  # fmt: skip
+_LOGGED: Final = ("message_changed", "message_deleted")
 _KINDS: Final[dict[str, MessageKind]] = {"tombstone": "deleted", "huddle_thread": "call", "sh_room_created": "call"}
 _KNOWN: Final = frozenset(
     ("type", "user", "text", "ts", "thread_ts", "parent_user_id", "replies", "reply_count", "reply_users",
      "reply_users_count", "latest_reply", "subscribed", "last_read", "files", "file", "reactions", "blocks", "team",
      "user_team", "source_team", "user_profile", "is_starred", "display_as_bot", "upload", "client_msg_id")
 )  # fmt: skip
+_SLACKBOT: Final = "USLACKBOT"
+_ENOUGH: Final = 3
+"""Conversations of two, at least, that tell whose they are by who is in all of them."""
 _FILE: Final = frozenset(
     ("name", "title", "mimetype", "size", "url_private", "url_private_download", "permalink", "permalink_public",
      "timestamp", "username", "pretty_type", "user_team", "editable", "is_public", "public_url_shared", "is_starred",
@@ -117,11 +125,12 @@ class _Export:
         self._losses: list[Loss] = []
 
     def read(self) -> Iterator[Item]:
-        for user in self._index("users.json"):
+        for user in chain(self._index("org_users.json"), self._index("users.json")):
             profile = record(user.get("profile"))
             name = text(profile.get("display_name")) or text(user.get("real_name")) or text(profile.get("real_name"))
             self._names[text(user.get("id"))] = name or text(user.get("name"))
         days = _days(self._folder, self._root)
+        self._owner = self._owner or self._who_exported()
         for index, kind in _INDEXES:
             for channel in self._index(index):
                 place = next((p for p in (text(channel.get("name")), text(channel.get("id"))) if p in days), "")
@@ -129,6 +138,14 @@ class _Export:
         for place, files in days.items():  # What no index names.
             yield from self._channel({"id" if _ID.match(place) else "name": place}, "unknown", files)
         yield from self._losses
+
+    def _who_exported(self) -> str:
+        """Return who is in every conversation of two: an export of one person's own has no others."""
+        told = len(self._losses)
+        several = [{text(one) for one in array(dm.get("members"))} - {_SLACKBOT} for dm in self._index("dms.json")]
+        del self._losses[told:]  # They are told when it is read for what it holds.
+        common = set[str].intersection(*several) if len(several) >= _ENOUGH else set()
+        return common.pop() if len(common) == 1 else ""
 
     def _index(self, base: str) -> Iterator[Record]:
         """Yield what an index holds, as far as it can be read."""
@@ -184,25 +201,46 @@ class _Chat:
 
     def read(self, stream: JsonStream) -> Iterator[Item]:
         for entry in stream.records(_looks_right):
+            yield from self._logged(entry) if text(entry.get("subtype")) in _LOGGED else [self._message(entry)]
+
+    def _logged(self, entry: Record) -> Iterator[Message]:
+        """Yield what a log of edits and deletions tells of another message: its earlier text, or that it is gone."""
+        before, after = record(entry.get("previous_message") or entry.get("original")), record(entry.get("message"))
+        deleted = "deleted_ts" in entry
+        native = text(entry.get("deleted_ts")) or text(after.get("ts")) or text(before.get("ts"))
+        if not before or not native:
             yield self._message(entry)
+            return
+        known = self._message({**(before if deleted else {**before, **after}), "ts": native})
+        if deleted:
+            yield known
+            yield msgspec.structs.replace(known, kind="deleted", text="", attachments=(), reactions=(), extra={})
+        elif "text" in after:
+            earlier, until = text(before.get("text")), _time(text(record(after.get("edited")).get("ts")))
+            edits = (Edit(text=earlier, time_ms=until),) if earlier != known.text else ()
+            yield msgspec.structs.replace(known, edits=edits)
+        else:
+            yield known
 
     def _author(self, entry: Record) -> str:
         """Return who wrote: a person, or a program by its id or the name that it gave itself."""
         said = text(entry.get("username"))
-        address = text(entry.get("user")) or text(entry.get("bot_id")) or (f"~{said}" if said else "")
-        profile = record(entry.get("user_profile"))
-        name = self._names.get(address) or text(profile.get("display_name")) or text(profile.get("real_name")) or said
-        self.people.named(address, name)
+        user = text(entry.get("user")) or text(record(entry.get("comment")).get("user"))
+        address = user or text(entry.get("bot_id")) or (f"~{said}" if said else "")
+        profile, program = record(entry.get("user_profile")), record(entry.get("bot_profile"))
+        told = (profile.get("display_name"), profile.get("real_name"), profile.get("name"), said, program.get("name"))
+        self.people.named(address, self._names.get(address) or next((name for name in map(text, told) if name), ""))
         return address
 
     def _message(self, entry: Record) -> Message:
         native, thread = text(entry.get("ts")), text(entry.get("thread_ts"))
-        found = _TS.fullmatch(native)
-        time_ms = time_of(int(found[1]) * 1000 + int((found[2] or "").ljust(3, "0")[:3])) if found else 0
+        time_ms = _time(native)
         author, form = self._author(entry), text(entry.get("subtype"))
-        files = [*objects(entry.get("files")), *([record(entry["file"])] if "file" in entry else [])]
+        files = [*objects(entry.get("files")), *([record(entry["file"])] if entry.get("file") else [])]
         attachments = tuple(_file(file) for file in files)
         body = text(entry.get("text"))
+        if not body and not attachments and ("attachments" in entry or "blocks" in entry):
+            body = _framed(entry)
         kind: MessageKind = "text"
         if form not in _TEXTS:
             kind = _KINDS.get(form, "event")
@@ -233,6 +271,26 @@ class _Chat:
 
 def _looks_right(found: Record) -> bool:
     return "ts" in found and ("text" in found or "user" in found or "type" in found)
+
+
+def _time(said: str) -> int:
+    found = _TS.fullmatch(said)
+    return time_of(int(found[1]) * 1000 + int((found[2] or "").ljust(3, "0")[:3])) if found else 0
+
+
+def _framed(entry: Record) -> str:
+    """Return what programs write, who have no text but frames and blocks; and what somebody shares without a word."""
+    said: list[str] = []
+    for frame in objects(entry.get("attachments")):
+        own = [text(frame.get(part)) for part in ("pretext", "title", "text")]
+        for field in objects(frame.get("fields")):
+            own += [text(field.get("title")), text(field.get("value"))]
+        said += own if any(own) else [text(frame.get("fallback"))]
+    for block in [] if any(said) else objects(entry.get("blocks")):
+        for part in (block, *objects(block.get("fields"))):
+            given = part.get("text")
+            said.append(text(record(given).get("text")) or text(given))
+    return "\n".join(part for part in said if part)
 
 
 def _file(file: Record) -> Attachment:

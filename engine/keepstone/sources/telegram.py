@@ -45,6 +45,7 @@ from keepstone.sources.json_stream import (
     JsonStream,
     Malformed,
     Record,
+    array,
     leftover,
     objects,
     raw,
@@ -179,6 +180,7 @@ class _Export:
             yield _Chat(header, {}, self._owner, self._owner_name).conversation
         else:
             yield from chat.people.more()
+            self._owner = self._owner or chat.owner
 
     def _later_header(self) -> Record:
         """Return what stands behind the messages of this chat, if anything: somebody sorted the keys."""
@@ -240,7 +242,8 @@ class _Chat:
         )  # fmt: skip
         self.people = People(self.conversation)
         self._key = key
-        self._owner = owner
+        self.owner = owner
+        """Who exported: of a chat of two, who is not the other one."""
         self._other = other
         self._order = Order()
         self._repeats = Repeats()
@@ -254,13 +257,15 @@ class _Chat:
         time_ms, zoned = time_of(whole(entry.get("date_unixtime")), 1000), True
         if not time_ms:
             time_ms, zoned = iso_time(entry.get("date"))
+        if not self.owner and self._other and author.startswith("user") and author != self._other:
+            self.owner = author
         if service and entry.get("action") == "phone_call":
             return self._call(entry, author, native, time_ms)
         order = self._order.number(time_ms)
         kind, attachments = _content(entry, service)
         body = _plain(entry["text"] if "text" in entry else entry.get("text_entities"))
-        if not body and kind == "poll":
-            body = _plain(record(entry["poll"]).get("question"))
+        if not body and (service or not attachments or kind == "contact"):
+            body = _action(entry) if service else _unsaid(entry)
         extra = leftover(entry, _KNOWN)
         if entry.get("type") not in ("message", "service"):
             extra["type"] = raw(entry.get("type"))
@@ -281,7 +286,7 @@ class _Chat:
             precision_ms=1000,
             order=order,
             author=author,
-            direction="none" if service else direction_of(author, self._owner, self._other),
+            direction="none" if service else direction_of(author, self.owner, self._other),
             kind=kind,
             text=body,
             reply_to="" if elsewhere else text(reply),
@@ -310,7 +315,7 @@ class _Chat:
         return address
 
     def _call(self, entry: Record, author: str, native: str, time_ms: int) -> Call:
-        way = direction_of(author, self._owner, self._other)
+        way = direction_of(author, self.owner, self._other)
         seconds = max(0, whole(entry.get("duration_seconds")) or 0)
         reason = text(entry.get("discard_reason"))
         outcome = "answered" if seconds else _OUTCOMES.get(reason, "unknown")
@@ -337,6 +342,28 @@ def _plain(value: object) -> str:
     if not isinstance(value, list):
         return text(record(value).get("text")) if isinstance(value, dict) else text(value)
     return "".join(part if isinstance(part, str) else text(record(part).get("text")) for part in value)
+
+
+def _unsaid(entry: Record) -> str:
+    """Return what a message without a text shows in its place."""
+    card, invoice = record(entry.get("contact_information")), record(entry.get("invoice_information"))
+    todo = record(entry.get("todo_list"))
+    said = [
+        _plain(record(entry.get("poll")).get("question")),
+        f"{text(card.get('first_name'))} {text(card.get('last_name'))}".strip(), text(card.get("phone_number")),
+        text(entry.get("place_name")), text(entry.get("address")),
+        text(entry.get("game_title")), text(entry.get("game_description")),
+        text(invoice.get("title")), text(invoice.get("description")),
+        _plain(todo.get("title")), *(_plain(task.get("text")) for task in objects(todo.get("answers"))),
+    ]  # fmt: skip
+    return "\n".join(part for part in said if part)
+
+
+def _action(entry: Record) -> str:
+    """Return a notice in the export's own words: `edit_group_title` and the title."""
+    members = [member for member in map(text, array(entry.get("members"))) if member]
+    about = [text(entry.get("title")), text(entry.get("new_title")), text(entry.get("emoticon")), ", ".join(members)]
+    return ": ".join(part for part in (text(entry.get("action")).replace("_", " "), *about) if part)
 
 
 def _form(entry: Record) -> str | None:

@@ -31,7 +31,7 @@ from keepstone.repo.repository import Repository
 from keepstone.repo.writer import Writer
 from keepstone.sources.apart import Apart
 from keepstone.sources.folders import ZipFolder
-from keepstone.sources.readers import SMALLEST, may_be_named, may_hold_messages
+from keepstone.sources.readers import SMALLEST, depth_of, may_be_named, may_hold_messages
 from keepstone.sources.reading import HEAD, Folder, Options, Reader, UnreadableSource
 from keepstone.work.archive import Ingest, Origin
 from keepstone.work.original import Original
@@ -126,7 +126,7 @@ class _Gather:
     def _sources(self, root: bytes, path: bytes) -> Iterator[_Found]:
         """Yield what holds messages in a file: the file, or files of an archive."""
         *above, name = tree.parts_of(path)
-        kept = max(0, len(above) - 1)  # Media lie beside the folder of a database.
+        kept = max(0, len(above) - depth_of(path))
         below = "/".join(os.fsdecode(part) for part in (*above[kept:], name))
         try:
             folder = self._folder(root, tuple(above[:kept]))

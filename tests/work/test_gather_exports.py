@@ -105,3 +105,18 @@ def test_an_unpacked_export_tells_whose_it_is_and_of_which_service(tmp_path: Pat
         found = {(chat.conversation.service, chat.conversation.account) for chat in archive.chats()}
         assert found == {("instagram", "~Me"), ("discord", "5")}
         assert all(entry.message.direction == "out" for chat in archive.chats() for entry in archive.messages(chat))
+
+
+def test_a_chat_is_found_in_an_archive_of_very_many_photos(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    photos = {f"{number:08}-PHOTO.jpg": b"jpg" for number in range(2_500)}
+    files = {**photos, "_chat.txt": b"[31/12/21, 23:40:02] Ann: <attached: 00002400-PHOTO.jpg>\r\n" * 2}
+    (source / "WhatsApp Chat - Ann.zip").write_bytes(writers.zip_of(files))
+    days = {f"export/all/20{n // 300:02}-{n // 28 % 12 + 1:02}-{n % 28 + 1:02}.json": b"[]" * 20 for n in range(2_500)}
+    said = [{"type": "message", "user": "U1", "ts": "1355517523.000001", "text": "x"}]
+    users = [{"id": "U1", "name": "bob", "profile": {}}]
+    files = {"export/all/2012-12-14.json": json.dumps(said).encode(), "export/users.json": json.dumps(users).encode()}
+    (source / "slack.zip").write_bytes(writers.zip_of({**days, **files}))
+    result = Place(tmp_path).init().backup([source])
+    assert result.gathered.sources == 2

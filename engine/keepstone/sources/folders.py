@@ -100,13 +100,14 @@ class ZipFolder:
             for info in self._archive.filelist
             if not info.is_dir() and not info.flag_bits & 0x41 and _stays_inside(info.filename) and _is_sane(info, end)
         }
+        self._names = sorted(self._members)
 
     @property
     def scratch(self) -> str:
         return tempfile.gettempdir()
 
     def names(self) -> Sequence[str]:
-        return sorted(self._members)
+        return self._names
 
     def size(self, name: str) -> int:
         return self._member(name).file_size

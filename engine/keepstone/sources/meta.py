@@ -80,6 +80,8 @@ _TYPES: Final[Mapping[str, MessageKind]] = {
     "placeholder": "empty", "Subscribe": "event", "Unsubscribe": "event", "Payment": "event", "Plan": "event",
     "Call": "call", "call": "call",
 }  # fmt: skip
+_MOST_MISSING: Final = 12
+"""Files of a thread between two others that may be missing, less one."""
 _GROUP_LIMIT: Final = 10_000
 """Messages of one millisecond that are held back to be counted from the oldest."""
 
@@ -90,7 +92,7 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
     if not start.startswith(b"{") or b'"date_unixtime"' in start:
         return False
     known = _THREAD.search(start) if b'"messages"' in start else _PARTICIPANTS.match(start)
-    return known is not None and _parts(name, folder)[0] == name
+    return known is not None and not _part(name, folder, -1)
 
 
 def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
@@ -99,11 +101,10 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
 
 
 def _read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
-    first, *rest = _parts(name, folder) if _PART.match(name) else [name]
-    thread = _Thread(first, folder, options)
-    yield from walk(first, folder, thread.read)
-    for part in rest:
+    thread, part = _Thread(name, folder, options), name
+    while part:
         yield from walk(part, folder, thread.read)
+        part = _part(part, folder, 1)
     yield from thread.end()
 
 
@@ -117,17 +118,20 @@ def open_attachment(name: str, folder: Folder, attachment: Attachment) -> Binary
     return None
 
 
-def _parts(name: str, folder: Folder) -> list[str]:
-    """Return the files of a thread, in order."""
-    if _PART.match(name) is None:
-        return [name]
-    beside = posixpath.dirname(name)
-    found = [
-        (int(part[1]), other)
-        for other in folder.names()
-        if (part := _PART.match(other)) and posixpath.dirname(other) == beside
-    ]
-    return [other for _, other in sorted(found)] or [name]
+def _part(name: str, folder: Folder, step: int) -> str:
+    """Return the file of a thread that comes before or after another one; nothing if there is none near it.
+
+    Nothing is listed: an export has thousands of threads beside its photos.
+    """
+    found = _PART.match(name)
+    for number in range(int(found[1]) + step, int(found[1]) + step * _MOST_MISSING, step) if found else ():
+        other = f"{name[: found.start(1)]}{number}.json" if found and number >= 0 else ""
+        try:
+            if other and folder.size(other) >= 0:
+                return other
+        except OSError:
+            continue
+    return ""
 
 
 def _root(name: str) -> str:

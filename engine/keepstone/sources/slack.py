@@ -29,7 +29,7 @@ from keepstone.messages.model import (
     Person,
     Reaction,
 )
-from keepstone.sources.exports import Order, People, direction_of, hashed, kind_of_file, open_beside, time_of, walk
+from keepstone.sources.exports import Order, People, direction_of, hashed, kind_of_file, time_of, walk
 from keepstone.sources.json_stream import (
     JsonStream,
     Malformed,
@@ -43,6 +43,7 @@ from keepstone.sources.json_stream import (
     whole,
 )
 from keepstone.sources.reading import Folder, Options, UnreadableSource
+from keepstone.sources.windows import Places
 
 NAME = "slack"
 
@@ -50,6 +51,7 @@ _INDEXES: Final[tuple[tuple[str, ConversationKind], ...]] = (
     ("channels.json", "channel"), ("groups.json", "group"), ("mpims.json", "group"), ("dms.json", "person"),
 )  # fmt: skip
 _DAY = re.compile(r"(?:^|/)\d{4}-\d\d-\d\d\.json$")
+_UPLOAD = re.compile(r"/attachments/([^/-]+)-|(?:^|/)__uploads/([^/]+)/")
 _ID = re.compile(r"[CGD][A-Z0-9]{7,}$")
 _TS = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?")
 _USERS = re.compile(rb'^\[\s*(?:\]|\{\s*"(?:id"\s*:\s*"[UWB]|team_id|name|deleted|profile|color))')
@@ -97,13 +99,21 @@ def read(name: str, folder: Folder, options: Options) -> Iterator[Item]:
 def open_attachment(name: str, folder: Folder, attachment: Attachment) -> BinaryIO | None:
     """Return a file that a tool fetched beside the days, under the file's id."""
     known = text(attachment.extra.get("id"))
-    wanted = (f"/attachments/{known}-", f"__uploads/{known}/")
-    root = posixpath.dirname(name)
-    for other in folder.names() if known else ():
-        inside = posixpath.relpath(other, root) if root else other
-        if wanted[0] in inside or inside.startswith(wanted[1]):
-            return open_beside(name, folder, inside)
-    return None
+    place = _FETCHED.of(name, folder).get(known.encode("utf-8", "replace")) if known else None
+    return folder.open(place) if place else None
+
+
+def _find_fetched(name: str, folder: Folder) -> dict[bytes, str]:
+    """Return where fetched files are, by their ids."""
+    root = name[: name.rfind("/") + 1]
+    found: dict[bytes, str] = {}
+    for other in folder.names():
+        if other.startswith(root) and (said := _UPLOAD.search(other, len(root))):
+            found.setdefault((said[1] or said[2]).encode("utf-8", "replace"), other)
+    return found
+
+
+_FETCHED: Final = Places(_find_fetched)
 
 
 def _days(folder: Folder, root: str) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ class Places(Generic[Place]):
     """Where the files of the source that was asked for last are: whoever fetches one of them fetches many.
 
     Args:
-        find: returns where each is, by its SHA-256.
+        find: returns where each is, by its SHA-256 or what else the source knows it by.
     """
 
     def __init__(self, find: Callable[[str, Folder], Mapping[bytes, Place]]) -> None:

@@ -39,8 +39,8 @@ from keepstone.work.snapshot_folder import SnapshotFolder
 from keepstone.work.take_messages import ingest
 from keepstone.work.tally import Gathered
 
-MOST_MEMBERS: Final = 2_000
-"""Files of an archive that are looked at."""
+MOST_MEMBERS: Final = 20_000
+"""Files of an archive that are looked into: those whose names may be of messages, the ones further above first."""
 MOST_ATTACHMENTS: Final = 1_000_000
 WHOLE: Final = frozenset(("whatsapp-android", "whatsapp-ios", "imessage", "android-telephony"))
 """Readers of databases: what one no longer shows is gone from the phone. Any other file shows what somebody chose."""
@@ -161,7 +161,8 @@ class _Gather:
         return Original(path, recipe, self.repository.keys.chunk_id, self.reader, "This snapshot")
 
     def _members(self, archive: ZipFolder, path: bytes) -> Iterator[_Found]:
-        for name in archive.names()[:MOST_MEMBERS]:
+        named = (name for name in archive.names() if may_be_named(os.fsencode(name.rpartition("/")[2])))
+        for name in sorted(named, key=lambda name: name.count("/"))[:MOST_MEMBERS]:
             if _may_hold_messages(archive, name):
                 reader = self._recognise(name, archive, path)
                 if reader is not None:
@@ -222,12 +223,11 @@ class _Gather:
 
 def _may_hold_messages(archive: ZipFolder, name: str) -> bool:
     """Return whether a file of an archive is worth the time of a process apart; one that is damaged is not."""
-    base = os.fsencode(name.rpartition("/")[2])
-    if not may_be_named(base) or archive.size(name) < SMALLEST:
+    if archive.size(name) < SMALLEST:
         return False
     try:
         with archive.open(name) as file:
-            return may_hold_messages(base, file.read(HEAD))
+            return may_hold_messages(os.fsencode(name.rpartition("/")[2]), file.read(HEAD))
     except UnreadableSource:
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import plistlib
 import random
 from typing import Any
 
@@ -149,6 +150,17 @@ def test_edits_keep_the_earlier_texts_and_an_unsent_message_is_deleted() -> None
     assert changed.text == "three"
     assert changed.edits == (Edit(text="one", time_ms=TIME_MS + 5000), Edit(text="two", time_ms=TIME_MS + 9000))
     assert gone.kind == "deleted"
+
+
+def test_an_edited_text_that_no_column_has_any_more_is_known_by_its_edits() -> None:
+    database = apple.Database()
+    summary = apple.edited((SECONDS, "one"), (SECONDS + 5, "two"))
+    database.add(guid="E", message_summary_info=summary, date=NANO)
+    gone = plistlib.dumps({**plistlib.loads(summary), "rp": [0]}, fmt=plistlib.FMT_BINARY)
+    database.add(guid="U", message_summary_info=gone, date=NANO)
+    edited, unsent = chats.messages(read(database.bytes()))
+    assert (edited.kind, edited.text, [edit.text for edit in edited.edits]) == ("text", "two", ["one"])
+    assert (unsent.kind, unsent.text, [edit.text for edit in unsent.edits]) == ("deleted", "", ["one", "two"])
 
 
 @pytest.mark.parametrize("home", ["~/", "/var/mobile/", "/Users/ann/"])

@@ -15,7 +15,7 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import zip_longest
 from typing import BinaryIO, Final, NamedTuple
 
 from keepstone.messages import services
@@ -35,7 +35,7 @@ from keepstone.messages.model import (
 )
 from keepstone.sources.attributed import attributed_text, property_list
 from keepstone.sources.call_history import read_calls
-from keepstone.sources.exports import Order, hashed, kind_of_file, open_beside, time_of
+from keepstone.sources.exports import LATEST_MS, Order, hashed, kind_of_file, open_beside, time_of
 from keepstone.sources.reading import Folder, Options, UnreadableSource, columns, open_database, tables
 from keepstone.sources.sqlite import is_sqlite
 
@@ -248,12 +248,13 @@ class _Messages:
             yield chat
         time_ms, precision_ms = _time(row["date"])
         attachments = tuple(_attachment(file) for file in files) if files else ()
-        body = _body(row) or _text(row["group_title"])  # A notice has no text but what the group is called now.
-        edits, unsent = _edits(row["message_summary_info"]) if row["message_summary_info"] else ((), False)
+        changed = _summary(row["message_summary_info"]) if row["message_summary_info"] else _Summary()
+        # A notice has no text but what the group is called now.
+        body = _body(row) or changed.latest or _text(row["group_title"])
         kind = _kind(row, body, attachments, files)
         if tapback:
             kind = "event"
-        elif unsent and not body and not attachments:
+        elif changed.unsent and not body and not attachments:
             kind = "deleted"
         guid = _text(row["guid"])
         extra = _extra(row, _EXTRA_OF_TAPBACK if row["associated_message_type"] else _EXTRA)
@@ -283,7 +284,7 @@ class _Messages:
             state=_state(row, mine),
             attachments=attachments,
             reactions=_reactions(given) if given else (),
-            edits=edits,
+            edits=changed.edits,
             extra=extra,
         )
 
@@ -346,17 +347,33 @@ def _body(row: _Row) -> str:
     return "" if not body.strip("\ufffc\ufffd") else body  # Slots of attachments and nothing else.
 
 
-def _edits(archived: object) -> tuple[tuple[Edit, ...], bool]:
-    """Return the earlier texts of a message, and whether a part of it was unsent."""
+class _Summary(NamedTuple):
+    """What a message keeps of its changes."""
+
+    edits: tuple[Edit, ...] = ()
+    unsent: bool = False
+    """Whether a part of it was."""
+    latest: str = ""
+    """The texts that its edited parts have now."""
+
+
+def _summary(archived: object) -> _Summary:
     summary = property_list(archived) if isinstance(archived, bytes) else {}
-    parts, found = summary.get("ec"), []
-    for events in parts.values() if isinstance(parts, dict) else ():
+    parts, gone = summary.get("ec"), summary.get("rp")
+    unsent = {str(part) for part in gone} if isinstance(gone, list) else set()
+    found, latest = [], ""
+    for part, events in parts.items() if isinstance(parts, dict) else ():
         known = [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
-        for event, after in pairwise(known):
-            archived = event.get("t")
-            if isinstance(archived, bytes) and (body := attributed_text(archived)) is not None:
-                found.append(Edit(text=body, time_ms=_time(after.get("d"))[0]))
-    return tuple(sorted(found, key=lambda edit: edit.time_ms)), bool(summary.get("rp"))
+        for event, after in zip_longest(known, known[1:], fillvalue=None):
+            archived = event.get("t") if event else None
+            body = attributed_text(archived) if isinstance(archived, bytes) else None
+            if body is None:
+                continue
+            if after or str(part) in unsent:
+                found.append(Edit(text=body, time_ms=_time(after.get("d"))[0] if after else 0))
+            else:
+                latest += body
+    return _Summary(tuple(sorted(found, key=lambda edit: edit.time_ms or LATEST_MS)), bool(gone), latest)
 
 
 def _kind(row: _Row, body: str, attachments: tuple[Attachment, ...], files: list[sqlite3.Row]) -> MessageKind:

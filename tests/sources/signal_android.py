@@ -30,7 +30,7 @@ NEW: dict[str, list[str]] = {
         "_id", "date_sent", "date_received", "thread_id", "from_recipient_id", "to_recipient_id", "type", "body",
         "read", "has_delivery_receipt", "has_read_receipt", "viewed", "quote_id", "quote_author", "view_once",
         "remote_deleted", "shared_contacts", "link_previews", "latest_revision_id", "original_message_id", "expires_in",
-        "deleted_by",
+        "deleted_by", "quote_body", "quote_missing",
     ],
     "attachment": [
         "_id", "message_id", "content_type", "file_name", "data_size", "data_hash_end", "voice_note", "video_gif",

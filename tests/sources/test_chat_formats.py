@@ -327,6 +327,13 @@ def test_meta_an_encrypted_chat_is_called_as_people_call_it_unless_two_are() -> 
     assert chat.title == "Zoë_12"
 
 
+def test_meta_a_large_encrypted_group_is_known_by_its_people() -> None:
+    people = [f'Somebody with a "long" name {number}' for number in range(250)]
+    entries = [{"senderName": people[3], "text": "x", "timestamp": 1700000000001}]
+    (message,) = messages(read(META, {"m/All_3.json": dump({"participants": people, "messages": entries}, 2)}))
+    assert message.author == f"~{people[3]}"
+
+
 # Discord --------------------------------------------------------------------------------------------------------
 
 
@@ -432,7 +439,7 @@ def test_slack_people_threads_files_and_notices() -> None:
         "general/2020-01-02.json": dump([
             {"type": "message", "user": "U1", "ts": "1577923200.000100", "text": "a", "thread_ts": "1577923200.000100"},
             {"type": "message", "user": "U2", "ts": "1577923201.123456", "text": "b", "thread_ts": "1577923200.000100",
-             "reactions": [{"name": "wave", "users": ["U1", "U2"], "count": 2}]},
+             "reactions": [{"name": "wave", "users": ["U1", "U2"], "count": 3}]},
             {"type": "message", "subtype": "channel_join", "user": "U1", "ts": "1577923202.000000", "text": "joined"},
             {"type": "message", "user": "U1", "ts": "1577923203.000000", "text": "", "files": [
                 {"id": "F1", "name": "a.png", "mimetype": "image/png", "size": 3, "url_private": "https://files/a.png"}]},
@@ -448,6 +455,7 @@ def test_slack_people_threads_files_and_notices() -> None:
     assert (first.text, psst.text, psst.chat) == ("z", "psst", "D1")
     assert (answer.reply_to, answer.time_ms, start.reply_to) == (start.native, 1577923201123, "")
     assert [reaction.author for reaction in answer.reactions] == ["U1", "U2"]
+    assert '"count":3' in str(answer.extra["reactions"])
     assert (joined.kind, file.kind, bot.author) == ("event", "image", "B1")
     assert "build failed" in str(bot.extra["attachments"])
     opened = SLACK.open_attachment("users.json", MemoryFolder(files), file.attachments[0])

@@ -105,14 +105,16 @@ def test_files_are_hashed_and_come_back() -> None:
 
 def test_quotes_reactions_mentions_and_deletions() -> None:
     rows = [message(1), message(2, mine=True, quote_id=TIME_MS + 1, quote_author=2), message(3, remote_deleted=1),
-            message(4, view_once=1), message(5, shared_contacts='[{"name": 1}]'), message(6, deleted_by=2)]  # fmt: skip
+            message(4, view_once=1), message(5, shared_contacts='[{"name": 1}]'), message(6, deleted_by=2),
+            message(7, quote_id=1, quote_author=2, quote_body="lost", quote_missing=1)]  # fmt: skip
     reactions = [{"_id": 1, "message_id": 2, "author_id": 2, "emoji": "🦊", "date_sent": TIME_MS + 9}]
     mentions = [{"_id": 1, "thread_id": 1, "message_id": 2, "recipient_id": 2, "range_start": 3, "range_length": 1}]
-    first, answer, gone, once, contact, taken = chats.messages(
+    first, answer, gone, once, contact, taken, alone = chats.messages(
         read(build.new(rows, reaction=reactions, mention=mentions))
     )
     assert answer.reply_to == first.native
     assert answer.reactions == (Reaction(author=ACI, emoji="🦊", time_ms=TIME_MS + 9),)
+    assert alone.extra["quote"] == "lost"
     assert answer.extra["mentions"] == f"{ACI} 3 1"
     assert [one.kind for one in (gone, once, contact, taken)] == ["deleted", "empty", "contact", "deleted"]
 

@@ -42,7 +42,7 @@ from keepstone.sources.exports import (
     walk,
 )
 from keepstone.sources.json_stream import JsonStream, Record, array, leftover, objects, record, small_file, text, whole
-from keepstone.sources.reading import Folder, Options
+from keepstone.sources.reading import HEAD, Folder, Options
 
 NAME = "meta"
 
@@ -51,6 +51,8 @@ _THREAD = re.compile(
     rb'"sender_name"\s*:|"timestamp_ms"\s*:|"thread_path"\s*:|"is_still_participant"\s*:|"senderName"\s*:|"threadName"\s*:'
 )
 _PARTICIPANTS = re.compile(rb'^\{\s*"participants"\s*:\s*\[\s*\{\s*"name"\s*:')
+_MANY_NAMES = re.compile(rb'^\{\s*"participants"\s*:\s*\[\s*(?:"(?:[^"\\]|\\.)*"\s*,\s*){9}[^\]]*$')
+"""A group of an encrypted chat whose names alone fill the beginning of its file."""
 _THREAD_ID = re.compile(r"_([A-Za-z0-9-]{6,})$")
 _BOX = r"(?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+/"
 _INSIDE = re.compile(rf"^.*?/{_BOX}")
@@ -92,6 +94,8 @@ def recognises(name: str, head: bytes, folder: Folder) -> bool:
     if not start.startswith(b"{") or b'"date_unixtime"' in start:
         return False
     known = _THREAD.search(start) if b'"messages"' in start else _PARTICIPANTS.match(start)
+    if known is None and len(head) >= HEAD:
+        known = _MANY_NAMES.match(start)
     return known is not None and not _part(name, folder, -1)
 
 

@@ -64,7 +64,8 @@ _COLUMNS: Final = (
     ("has_read_receipt", "read_receipt_count"), ("viewed", "viewed_receipt_count"), ("quote_id",), ("quote_author",),
     ("remote_deleted",), ("view_once", "reveal_duration"), ("reactions",), ("latest_revision_id",),
     ("original_message_id",), ("shared_contacts",), ("link_previews", "previews"), ("expires_in",), ("story_type",),
-    ("scheduled_date",), ("message_ranges",), ("subject",), ("deleted_by",),
+    ("scheduled_date",), ("message_ranges",), ("subject",), ("deleted_by",), ("quote_body",),
+    ("quote_missing",),
 )  # fmt: skip
 """What is asked of a message, each under the names that it has had, newest first."""
 _EXTRAS: Final = ("shared_contacts", "link_previews", "expires_in", "story_type", "scheduled_date", "message_ranges")
@@ -169,7 +170,7 @@ class _Account:
         reactions: list[tuple[object, ...]], mentions: list[tuple[object, ...]],
     ) -> Message:  # fmt: skip
         (_, thread, sent, who, kind_bits, body, read, delivered, seen, played, quoted, quoted_who, deleted, once,
-         old_reactions, _, original, *others, subject, deleted_by) = row  # fmt: skip
+         old_reactions, _, original, *others, subject, deleted_by, quote, quote_missing) = row  # fmt: skip
         bits, date = _int(kind_bits), _int(sent)
         base = bits & _BASE
         chat = self._people.chat(thread)
@@ -182,6 +183,8 @@ class _Account:
         notice = (base != _INBOX and not outgoing) or bool(bits & _NOTICES)
         special = bits & _SPECIAL
         extra = self._extra(others, mentions)
+        if quote and quote_missing:
+            extra["quote"] = text(quote)  # What it answers was not there any more: nothing else has its text.
         if notice or (special and special != _STORY_REACTION):
             kind, extra["type"] = "event", bits
         elif deleted or deleted_by is not None:

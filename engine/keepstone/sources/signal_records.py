@@ -47,9 +47,9 @@ _NEVER_ASKED: Final = frozenset(
     ("date_received", "date_server", "from_device_id", "recipient_device_id", "address_device_id", "ct_l",
      "exp", "m_type", "m_size", "st", "tr_id", "subscription_id", "receipt_timestamp", "mismatched_identities",
      "network_failures", "notified", "notified_timestamp", "unidentified", "reactions_unread",
-     "reactions_last_seen", "server_guid", "export_state", "exported", "quote_body", "quote_missing",
-     "quote_mentions", "quote_type", "expire_started", "mentions_self", "remote_key", "remote_digest",
-     "blur_hash", "transform_properties", "data_random", "remote_incremental_digest")
+     "reactions_last_seen", "server_guid", "export_state", "exported", "quote_mentions", "quote_type",
+     "expire_started", "mentions_self", "remote_key", "remote_digest", "blur_hash", "transform_properties",
+     "data_random", "remote_incremental_digest")
 )  # fmt: skip
 """Columns that most rows have and nothing here asks for."""
 

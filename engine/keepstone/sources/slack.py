@@ -22,6 +22,7 @@ from keepstone.messages.model import (
     Conversation,
     ConversationKind,
     Edit,
+    Extra,
     Item,
     Loss,
     Message,
@@ -274,7 +275,7 @@ class _Chat:
             reply_to=thread if thread != native else "",
             starred=entry.get("is_starred") is True,
             attachments=attachments,
-            reactions=_reactions(entry["reactions"]) if "reactions" in entry else (),
+            reactions=_reactions(entry["reactions"], extra) if "reactions" in entry else (),
             extra=extra,
         )
 
@@ -318,7 +319,10 @@ def _file(file: Record) -> Attachment:
     )
 
 
-def _reactions(value: object) -> tuple[Reaction, ...]:
+def _reactions(value: object, extra: Extra) -> tuple[Reaction, ...]:
+    """Return who gave which emoji; where more did than are named, the whole goes to `extra` too."""
+    if any((whole(entry.get("count")) or 0) > len(array(entry.get("users"))) for entry in objects(value)):
+        extra["reactions"] = raw(value)
     found = [
         Reaction(author=text(user), emoji=text(entry.get("name")))
         for entry in objects(value)

@@ -77,6 +77,50 @@ def test_encoders_agree_on_what_repeats(parts: list[bytes], data: st.DataObject)
     assert zlib.decompress(expected, -15) == plain
 
 
+def long_samples(seed: int) -> Iterator[bytes]:
+    """Yield inputs that are searched in parts."""
+    rng = random.Random(seed)
+    size = 1_900_000 + rng.randrange(500_000)
+    words = [rng.randbytes(rng.randrange(1, 12)) for _ in range(3000)]
+    yield b"".join(rng.choices(words, k=size // 5))
+    yield writers.text(rng, size)
+    yield b"".join(recurring(seed + n) for n in range(14))
+    yield rng.randbytes(size)
+    yield bytes(size)  # Searches that begin at two places of this never meet.
+    yield writers.text(rng, 700_000) + bytes(600_000) + writers.text(rng, 300_000) + b"ab" * 400_000 + b"end"
+    yield (rng.randbytes(40_000) * (size // 40_000 + 1))[:size]
+
+
+@pytest.mark.skipif(not compressor.COMPILED, reason="the compiled encoders are not built")
+@pytest.mark.parametrize("level", range(4, 10))
+def test_many_threads_write_what_one_writes(level: int) -> None:
+    from keepstone.containers import _deflate
+
+    rng = random.Random(level)
+    for data in long_samples(level):
+        number, memory = rng.choice(ALL_KINDS)
+        alone = encoded(_deflate.Encoder(number, level, memory), data, 65_536)
+        for threads in (2, 5):
+            step = rng.choice((65_536, rng.randrange(10_000, 3_000_000)))
+            assert encoded(_deflate.Encoder(number, level, memory, threads), data, step) == alone, (number, threads)
+        assert zlib.decompress(alone, -15) == data
+        if number == compressor.ZLIB and is_real_zlib():
+            theirs = zlib.compressobj(level, zlib.DEFLATED, -15, memory)
+            assert alone == theirs.compress(data) + theirs.flush()
+
+
+@pytest.mark.skipif(not compressor.COMPILED, reason="the compiled encoders are not built")
+def test_a_section_is_the_same_with_many_threads() -> None:
+    from keepstone.containers import _deflate
+
+    for data in long_samples(1):
+        both = []
+        for threads in (1, 4):
+            encoder = _deflate.Encoder(0, 6, 8, threads)
+            both.append(encoder.compress(data) + encoder.cut())
+        assert both[0] == both[1]
+
+
 @pytest.mark.parametrize("memory", [7, 8, 9])
 @pytest.mark.parametrize("level", range(1, 10))
 def test_encoder_0_is_zlib(level: int, memory: int) -> None:

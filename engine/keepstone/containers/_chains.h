@@ -32,37 +32,53 @@ typedef struct {
 } deep;
 
 typedef struct {
-    // settings
-    int level, ancestor, clamps, flushes;
-    unsigned good, lazy, nice, chain, symbols, hash_bits, hash_shift;
-    // the search
+    int level, ancestor, clamps;
+    unsigned good, lazy, nice, chain, hash_bits, hash_shift;
+} settings;
+
+// The symbols that were found and not yet taken, as _huffman.h has them.
+typedef struct {
+    uint16_t *distance_of;
+    uint8_t *length_of;
+    size_t count, room;
+    size_t *slid_at; // how many symbols there were at each slide of the window
+    size_t slides, slides_room;
+    uint64_t origin; // of the window at the first of these symbols
+} symbols;
+
+// Looks for matches: the window as zlib keeps it, and what is known of the strings in it.
+typedef struct {
+    settings set;
     uint8_t window[2 * WINDOW + MOST + 8];
     uint16_t previous[WINDOW];
     uint16_t *head; // up to level 3
     deep *deep;     // above it
+    uint64_t origin; // where the window begins in the input
     unsigned entered, at, ahead, match_at, match_length, before_length, before_at;
-    long block_at;
     int pending, ended;
-    // input that waits until a whole refill is there
-    uint8_t *waiting;
-    size_t waiting_length;
-    block block;
-    output out;
-} encoder;
+    symbols found;
+} searcher;
+
+// A part of the input in memory.
+typedef struct {
+    const uint8_t *bytes;
+    uint64_t begin, end; // its first byte's offset in the input, and the offset behind its last
+    int final;           // nothing follows
+} input;
 
 static const uint16_t levels[10][4] = { // good, lazy, nice, chain
     {0, 0, 0, 0},      {4, 4, 8, 4},       {4, 5, 16, 8},       {4, 6, 32, 32},       {4, 4, 16, 16},
     {8, 16, 32, 32},   {8, 16, 128, 128},  {8, 32, 128, 256},   {32, 128, 258, 1024}, {32, 258, 258, 4096},
 };
 
-static unsigned hash_of(const encoder *e, const uint8_t *at)
+static unsigned hash_of(const searcher *e, const uint8_t *at)
 {
-    unsigned shift = e->hash_shift;
-    return ((unsigned)at[0] << 2 * shift ^ (unsigned)at[1] << shift ^ at[2]) & ((1u << e->hash_bits) - 1);
+    unsigned shift = e->set.hash_shift;
+    return ((unsigned)at[0] << 2 * shift ^ (unsigned)at[1] << shift ^ at[2]) & ((1u << e->set.hash_bits) - 1);
 }
 
 // Enters the string at `at` and returns the newest earlier one with its hash; 0 is none, so position 0 is never found.
-static unsigned insert(encoder *e, unsigned at)
+static unsigned insert(searcher *e, unsigned at)
 {
     unsigned hash = hash_of(e, e->window + at), found;
     if (e->deep) {
@@ -82,18 +98,19 @@ static void age(uint16_t *positions, size_t count)
         positions[i] = positions[i] >= WINDOW ? (uint16_t)(positions[i] - WINDOW) : 0;
 }
 
-static void slide(encoder *e)
+static void slide(searcher *e)
 {
     memcpy(e->window, e->window + WINDOW, WINDOW);
     e->match_at -= WINDOW;
     e->at -= WINDOW;
     e->entered -= WINDOW;
-    e->block_at -= (long)WINDOW;
+    e->origin += WINDOW;
+    e->found.slid_at[e->found.slides++] = e->found.count;
     age(e->previous, WINDOW);
     if (!e->deep) {
-        age(e->head, (size_t)1 << e->hash_bits);
+        age(e->head, (size_t)1 << e->set.hash_bits);
     } else {
-        for (size_t i = 0; i < (size_t)1 << e->hash_bits; i++) {
+        for (size_t i = 0; i < (size_t)1 << e->set.hash_bits; i++) {
             uint32_t at = e->deep->head[i] & 0xFFFF;
             e->deep->head[i] = (e->deep->head[i] & 0xFFFF0000) | (at >= WINDOW ? at - WINDOW : 0);
         }
@@ -104,33 +121,24 @@ static void slide(encoder *e)
     }
 }
 
-// Refills the window from the waiting input. Returns 0 if there is not enough of it yet: a refill is always as large
-// as the window allows, whatever the pieces in which the input comes.
-static int refill(encoder *e, const uint8_t **data, size_t *left, int final)
+// Refills the window. Returns 0 if there is not enough input yet: a refill is always as large as the window allows,
+// whatever the pieces in which the input comes.
+static int refill(searcher *e, const input *in)
 {
     unsigned sliding = e->at >= WINDOW + FARTHEST ? WINDOW : 0;
-    size_t more = 2 * WINDOW - e->ahead - e->at + sliding, from;
+    size_t more = 2 * WINDOW - e->ahead - e->at + sliding;
+    uint64_t from = e->origin + e->at + e->ahead;
 
-    if (!final && e->waiting_length + *left < more) {
-        memcpy(e->waiting + e->waiting_length, *data, *left);
-        e->waiting_length += *left;
-        *left = 0;
-        return 0;
+    if (in->end - from < more) {
+        if (!in->final)
+            return 0;
+        more = (size_t)(in->end - from);
     }
     if (sliding)
         slide(e);
-    from = e->waiting_length < more ? e->waiting_length : more;
-    memcpy(e->window + e->at + e->ahead, e->waiting, from);
-    memmove(e->waiting, e->waiting + from, e->waiting_length -= from);
-    e->ahead += (unsigned)from;
-    more -= from;
-    if (more > *left)
-        more = *left;
-    memcpy(e->window + e->at + e->ahead, *data, more);
-    *data += more;
-    *left -= more;
+    memcpy(e->window + e->at + e->ahead, in->bytes + (from - in->begin), more);
     e->ahead += (unsigned)more;
-    if (!(from + more)) {
+    if (!more) {
         e->ended = 1;
         if (e->at + e->ahead < sizeof e->window - LEAST)
             memset(e->window + e->at + e->ahead, 0, LEAST - 1);
@@ -139,12 +147,12 @@ static int refill(encoder *e, const uint8_t **data, size_t *left, int final)
 }
 
 // zlib enters no string that reaches beyond the input.
-static unsigned insert_here(encoder *e)
+static unsigned insert_here(searcher *e)
 {
-    return e->ancestor || e->ahead >= LEAST ? insert(e, e->at) : 0;
+    return e->set.ancestor || e->ahead >= LEAST ? insert(e, e->at) : 0;
 }
 
-static int within(const encoder *e, unsigned candidate)
+static int within(const searcher *e, unsigned candidate)
 {
     return candidate && e->at - candidate <= FARTHEST && e->at <= 2 * WINDOW - AHEAD;
 }
@@ -176,12 +184,12 @@ static uint16_t two_bytes(const uint8_t *at)
 
 // Follows a chain and returns the length of the longest match, longer than before_length, or before_length. Reads at
 // most MOST bytes from `at`, which the window always has.
-static unsigned search(encoder *e, unsigned candidate)
+static unsigned search(searcher *e, unsigned candidate)
 {
     const uint8_t *here = e->window + e->at;
     unsigned limit = e->at > FARTHEST ? e->at - FARTHEST : 0;
-    unsigned best = e->before_length, left = best >= e->good ? e->chain >> 2 : e->chain;
-    unsigned nice = e->clamps && e->nice > e->ahead ? e->ahead : e->nice;
+    unsigned best = e->before_length, left = best >= e->set.good ? e->set.chain >> 2 : e->set.chain;
+    unsigned nice = e->set.clamps && e->set.nice > e->ahead ? e->ahead : e->set.nice;
     uint16_t end = two_bytes(here + best - 1);
 
     do {
@@ -212,10 +220,10 @@ static uint64_t eight_bytes(const uint8_t *at)
 }
 
 // Enters all strings before `end`, which the input reaches by eight bytes and more.
-static void enter_deep(encoder *e, unsigned end)
+static void enter_deep(searcher *e, unsigned end)
 {
     deep *d = e->deep;
-    unsigned shift = e->hash_shift, mask = (1u << e->hash_bits) - 1;
+    unsigned shift = e->set.hash_shift, mask = (1u << e->set.hash_bits) - 1;
     for (unsigned n = e->entered; n < end; n++) {
         uint64_t eight = eight_bytes(e->window + n);
         const uint8_t *three = e->window + n;
@@ -238,7 +246,7 @@ static void enter_deep(encoder *e, unsigned end)
 // Looks for a match of more than `best` bytes, and of eight at least, as search does. A string that matches further has
 // the same eight bytes not only where it begins but also around the first byte that is still in doubt. Whichever of the
 // two chains is short ends the search.
-static unsigned search8(encoder *e, unsigned best, unsigned limit, unsigned left)
+static unsigned search8(searcher *e, unsigned best, unsigned limit, unsigned left)
 {
     const deep *d = e->deep;
     const uint8_t *window = e->window, *here = window + e->at;
@@ -262,7 +270,7 @@ static unsigned search8(encoder *e, unsigned best, unsigned limit, unsigned left
         if (length > best) {
             e->match_at = c;
             best = length;
-            if (length >= e->nice)
+            if (length >= e->set.nice)
                 return best;
             if (!doubt)
                 continue;
@@ -283,18 +291,18 @@ static unsigned search8(encoder *e, unsigned best, unsigned limit, unsigned left
 
 // As insert_here and search, where the input goes on for AHEAD bytes: every match is one of input, and every string
 // before this one was entered.
-static unsigned find_deep(encoder *e)
+static unsigned find_deep(searcher *e)
 {
     const deep *d = e->deep;
     const uint8_t *window = e->window;
     unsigned at = e->at, best = e->before_length, slot = at & (WINDOW - 1), first, c, length;
-    unsigned left = best >= e->good ? e->chain >> 2 : e->chain;
+    unsigned left = best >= e->set.good ? e->set.chain >> 2 : e->set.chain;
     unsigned limit = at > FARTHEST ? at - FARTHEST : 0;
 
     if (e->entered <= at + FARTHEST_DOUBT)
         enter_deep(e, at + BATCH);
     first = e->previous[slot];
-    if (best >= e->lazy || !first || first < limit)
+    if (best >= e->set.lazy || !first || first < limit)
         return 0;
     if (first == limit) // only the first may lie there
         limit--;

@@ -8,6 +8,7 @@ a proof compares every byte.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from typing import Protocol
@@ -24,6 +25,8 @@ except ImportError:
 
 ZLIB, GZIP, INFO_ZIP, FLUSHED = 0, 1, 2, 3
 RAW_WINDOW, ZLIB_WINDOW = -15, 15
+THREADS = min(4, os.cpu_count() or 1)
+"""Which search a long input. The output does not depend on it."""
 
 _LOW, _MIDDLE, _HIGH = b"\x78\x5e", b"\x78\x9c", b"\x78\xda"
 _HEADERS = (b"", b"\x78\x01", _LOW, _LOW, _LOW, _LOW, _MIDDLE, _HIGH, _HIGH, _HIGH)
@@ -104,7 +107,7 @@ def _own(settings: DeflateSettings) -> Compressor | None:
         return None
     try:
         if COMPILED:
-            return _kernel.Encoder(settings.encoder, settings.level, settings.mem_level)
+            return _kernel.Encoder(settings.encoder, settings.level, settings.mem_level, THREADS)
         from keepstone.containers import oracle  # Slow to load, and not needed where the kernel is built.
 
         return oracle.Encoder(settings.encoder, settings.level, settings.mem_level)

@@ -196,7 +196,7 @@ class Tape:
             yield part
 
 
-WAITING = 4
+WAITING = 16
 """Pieces that are made ahead."""
 
 

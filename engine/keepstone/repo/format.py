@@ -43,8 +43,10 @@ MAX_FRAMES = 65_535
 MAX_BASES = 1024
 WRITTEN_DEPTH, MAX_DEPTH = 32, 64
 """How deep delta frames stand on delta frames: what this version writes at most, and what every version reads."""
-WRITTEN_FRAMES_CLIMBED, MAX_FRAMES_CLIMBED = 4096, 16_384
-"""The same for all frames that a reader without a cache opens for one chunk: each base, and all that it stands on."""
+CLIMB_UNIT = 16 * 1024
+WRITTEN_CLIMB, MAX_CLIMB = 4096, 8192
+"""The same for all that a reader holds while it opens one chunk: each base, and all that it stands on, once each, in
+units of `CLIMB_UNIT` that are begun."""
 MAX_CHUNKS_IN_FRAME = 65_535
 MAX_PACK = 256 * 1024 * 1024
 MAX_DIRECTORY = 32 * 1024 * 1024

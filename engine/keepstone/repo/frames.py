@@ -41,19 +41,35 @@ MOST_EXPECTED = 200_000
 
 
 class Climb:
-    """From a delta frame to its bases and theirs: bounded in depth, and in frames altogether."""
+    """From a delta frame to its bases and theirs, each opened once: bounded in depth, and in memory."""
 
     def __init__(self) -> None:
-        self._depth = self._frames = 0
+        self._depth = self._units = 0
+        self._opened: dict[ChunkId, tuple[_Key, bytes]] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         self._depth += 1
-        self._frames += 1
-        if self._depth > layout.MAX_DEPTH or self._frames > layout.MAX_FRAMES_CLIMBED:
+        if self._depth > layout.MAX_DEPTH:
             raise Unsupported(name, "has delta frames that stand on more frames than the format allows")
         yield
         self._depth -= 1
+
+    def opened(self, chunk: ChunkId) -> tuple[_Key, bytes] | None:
+        """Return a chunk that was opened on the way, after its frame."""
+        return self._opened.get(chunk)
+
+    def hold(self, chunk: ChunkId, key: _Key, data: bytes, name: str) -> bytes:
+        """Take over a chunk that others on the way may stand on as well.
+
+        Raises:
+            Unsupported: it is more than the format allows.
+        """
+        self._units += -(-len(data) // layout.CLIMB_UNIT)
+        if self._units > layout.MAX_CLIMB:
+            raise Unsupported(name, "has delta frames that stand on more frames than the format allows")
+        self._opened[chunk] = key, data
+        return data
 
 
 class _Opened:
@@ -169,12 +185,19 @@ class Frames:
         with climb.step(name):
             parts = []
             for at in range(0, len(bases), ID_LENGTH):
-                chunk = ChunkId(bases[at : at + ID_LENGTH])
-                found = self.find(chunk)
-                if found is None:
-                    raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
-                parts.append(self.read(chunk, *found, climb))
+                parts.append(self._read_base(ChunkId(bases[at : at + ID_LENGTH]), climb, name))
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_base(self, chunk: ChunkId, climb: Climb, name: str) -> bytes:
+        opened = climb.opened(chunk)
+        if opened is not None:
+            self._used(opened[0])
+            return opened[1]
+        found = self.find(chunk)
+        if found is None:
+            raise ChunkMissing(f"chunk {chunk.hex()[:16]}", "a delta frame needs it and it is in no pack")
+        place, directory, _ = found
+        return climb.hold(chunk, (directory.pack, place.ordinal), self.read(chunk, *found, climb), name)
 
     def hold(self, directory: pack.Directory, ordinal: int, plain: bytes) -> None:
         """Take over a frame that was opened, and verified chunk by chunk, elsewhere."""

@@ -78,7 +78,10 @@ class Repository:
         self._directory_bytes = 0
         self._from_kept: set[PackId] = set()
         """Packs whose directories in memory come from what was kept of them."""
-        self._climbs: dict[tuple[int, int], tuple[int, int]] = {}
+        self._depths: dict[tuple[int, int], int] = {}
+        self._units: dict[ChunkId, int] = {}
+        """Which bits stand for a chunk that others stand on: one for each `CLIMB_UNIT` of its bytes."""
+        self._next_unit = 0
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -189,7 +192,7 @@ class Repository:
     def reset_index(self) -> None:
         """Throw the local index away."""
         self._cache.reset()
-        self._climbs.clear()
+        self._depths.clear()
         self.frames.expect([])
         self._index_ready = False
 
@@ -262,32 +265,53 @@ class Repository:
 
     def depth(self, chunk: ChunkId) -> int | None:
         """Return how many delta frames a chunk stands on; None if it, or one of its bases, is not stored."""
-        climb = self.climb(chunk)
-        return None if climb is None else climb[0]
+        return self._depth(chunk, 0)
 
-    def climb(self, chunk: ChunkId) -> tuple[int, int] | None:
-        """Return the depth of a chunk, and how many frames a reader without a cache opens for it; None if it, or one
-        of its bases, is not stored.
-        """
-        return self._climb(chunk, 0)
-
-    def _climb(self, chunk: ChunkId, above: int) -> tuple[int, int] | None:
-        place = self.ready_index().lookup(chunk)
-        confirmed = None if place is None else self._confirmed(chunk, place)
-        if place is None or confirmed is None or above > layout.MAX_DEPTH:
+    def _depth(self, chunk: ChunkId, above: int) -> int | None:
+        found = self._found(chunk)
+        if found is None or above > layout.MAX_DEPTH:
             return None
-        row = confirmed[0].frames[place.ordinal]
+        place, directory, _ = found
+        row = directory.frames[place.ordinal]
         if row.method != pack.DELTA:
-            return 0, 1
+            return 0
         key = (place.pack, place.ordinal)
-        if key not in self._climbs:
-            below = [self._climb(base, above + 1) for base in pack.frame_bases(row)]
-            known = [climb for climb in below if climb is not None]
+        if key not in self._depths:
+            below = [self._depth(base, above + 1) for base in pack.frame_bases(row)]
+            known = [depth for depth in below if depth is not None]
             if len(known) < len(below):
                 return None
-            depth = 1 + max((depth for depth, _ in known), default=0)
-            self._climbs[key] = depth, 1 + sum(frames for _, frames in known)
-        return self._climbs[key]
+            self._depths[key] = 1 + max(known, default=0)
+        return self._depths[key]
+
+    def climb(self, chunks: Sequence[ChunkId]) -> int:
+        """Return the chunks that a reader opens for some, themselves included, as a set of bits, one for each
+        `CLIMB_UNIT` of a chunk. Unions of such sets tell what a reader opens for several together.
+        """
+        climbed, below, units = set(chunks), list(chunks), bytearray()
+        while below:
+            chunk = below.pop()
+            found = self._found(chunk)
+            if found is None:
+                continue
+            place, directory, _ = found
+            row = directory.frames[place.ordinal]
+            if row.method == pack.DELTA:
+                more = [base for base in pack.frame_bases(row) if base not in climbed]
+                climbed.update(more)
+                below += more
+            self._add_units(chunk, pack.frame_lengths(row)[place.position], units)
+        return int.from_bytes(units, "little")
+
+    def _add_units(self, chunk: ChunkId, size: int, units: bytearray) -> None:
+        first = self._units.get(chunk)
+        count = -(-size // layout.CLIMB_UNIT)
+        if first is None:
+            first = self._units[chunk] = self._next_unit
+            self._next_unit += count
+        units.extend(bytes(max(0, (first + count) // 8 + 1 - len(units))))
+        for unit in range(first, first + count):
+            units[unit // 8] |= 1 << unit % 8
 
     def is_stored(self, chunk: ChunkId) -> bool:
         """As `confirm`, but that a chunk is missing is believed only of a local index made anew in this run."""

@@ -7,7 +7,6 @@ by content, as chunks are, so they are found wherever they went.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,22 +19,21 @@ from keepstone.repo import pack
 BATCH_BYTES = 64 * 1024 * 1024
 """New and old bytes that are looked at together: all that a day changes in a database of 80 MB takes half of it, and
 what a VACUUM moves may come from far."""
-MOST_BASES = 12
-_OTHERS = 8
-_POOR = 64
+MOST_BASES = 16
+_OTHERS = 12
+_POOR = 128
 """A delta of more than this part of its chunk is worth looking further."""
 
 HARD_LEVEL = 19
-HARD_BYTES = 16 * 1024 * 1024
+HARD_BYTES = 32 * 1024 * 1024
 """So much of a run is compressed as hard as can be: about what a day changes in a database beyond recognition. It
 takes a tenth off what the night stores, for a second of one core."""
 
 _CLIMBED = 1024
-"""A chunk gets further bases only while a reader opens no more frames than this for it. Without a bound a reader of
-the thirtieth night opens millions, or has them in memory."""
+"""A chunk gets further bases only while a reader holds no more than this for it, in units of `CLIMB_UNIT`."""
 
 _RUN = 16
-_COMMON = 4
+_COMMON = 16
 """A run that stands in more old chunks than this tells none of them from another."""
 _ANCHORS = Parameters(
     mean=256, minimum=64, maximum=1024, normal=512, mask_bits=0, strict=(1 << 64) - 1, loose=(1 << 64) - 1
@@ -53,8 +51,8 @@ class Resembling:
     """Ids of the base chunks, concatenated; none if nothing was at its place."""
     prefix: bytes
     """Their bytes."""
-    frames: int
-    """How many frames a reader opens for the bases, at most."""
+    climb: int
+    """What a reader opens for the bases, as `Repository.climb` has it."""
 
 
 class Kinship:
@@ -113,22 +111,30 @@ class Kinship:
         return found
 
     def _widened(self, number: int, batch: Sequence[Resembling], old: dict[bytes, list[int]]) -> Resembling | None:
-        """Return a chunk with further bases; None if nothing else resembles it."""
-        votes: Counter[int] = Counter()
-        for run in set(self._runs(batch[number].data)):
+        """Return a chunk with further bases; None if nothing else resembles it.
+
+        Each is the one with the most runs that no base before it has; of equals, the nearest.
+        """
+        shared: dict[int, set[bytes]] = {}
+        for run in self._runs(batch[number].data):
             places = old.get(run, ())
-            if len(places) <= _COMMON:
-                votes.update(place for place in places if place != number)
+            if len(places) <= _COMMON and number not in places:
+                for place in places:
+                    shared.setdefault(place, set()).add(run)
         new = batch[number]
-        bases, prefix, frames = new.bases, new.prefix, new.frames
-        for other, shared in votes.most_common(_OTHERS):
+        bases, prefix, climb = new.bases, new.prefix, new.climb
+        for _ in range(_OTHERS):
+            other = max(shared, key=lambda place: (len(shared[place]), -abs(place - number), place), default=number)
+            if not (gained := shared.pop(other, set())):
+                break
             more = batch[other]
             fits = len(bases + more.bases) <= MOST_BASES * ID_LENGTH
-            fits = fits and frames + more.frames <= _CLIMBED
-            if shared > 1 and more.bases not in bases and fits:
+            if more.bases not in bases and fits and (climb | more.climb).bit_count() <= _CLIMBED:
                 # The likeliest base comes last: what is near is cheaper to refer to.
-                bases, prefix, frames = more.bases + bases, more.prefix + prefix, frames + more.frames
-        return None if bases == new.bases else replace(new, bases=bases, prefix=prefix, frames=frames)
+                bases, prefix, climb = more.bases + bases, more.prefix + prefix, climb | more.climb
+                for runs in shared.values():
+                    runs -= gained
+        return None if bases == new.bases else replace(new, bases=bases, prefix=prefix, climb=climb)
 
     def _runs(self, data: bytes) -> list[bytes]:
         return [data[end - _RUN : end] for end in self._chunker.cuts(data, False)]

@@ -127,9 +127,9 @@ class Writer:
         self.totals.chunks += 1
         self.totals.plain_bytes += len(data)
         if bases is not None and len(data) >= DELTA_FROM:
-            prefix, frames = self._prefix(bases)
+            prefix, climb = self._prefix(bases)
             ids = b"".join(bases) if prefix else b""
-            self._add_resembling(Resembling(chunk, bytes(data), ids, prefix, frames), lane)
+            self._add_resembling(Resembling(chunk, bytes(data), ids, prefix, climb), lane)
             return chunk
         if len(data) >= SINGLE_FROM:
             self._submit([(chunk, copied(data))], lane)
@@ -145,17 +145,18 @@ class Writer:
         return self.add(data, bases, TREES)
 
     def _prefix(self, bases: Sequence[ChunkId]) -> tuple[bytes, int]:
-        """Return the bytes of base chunks, and how many frames a reader opens for them; none if they cannot serve."""
-        climbs = [self._repository.climb(base) for base in bases]
-        known = [climb for climb in climbs if climb is not None and climb[0] < layout.WRITTEN_DEPTH]
-        frames = sum(frames for _, frames in known)
-        if len(known) < len(bases) or frames >= layout.WRITTEN_FRAMES_CLIMBED:
+        """Return the bytes of base chunks, and what a reader opens for them; none if they cannot serve."""
+        depths = [self._repository.depth(base) for base in bases]
+        if not all(depth is not None and depth < layout.WRITTEN_DEPTH for depth in depths):
+            return b"", 0
+        climb = self._repository.climb(bases)
+        if climb.bit_count() >= layout.WRITTEN_CLIMB:
             return b"", 0
         try:
             prefix = b"".join(self._repository.read_base(base) for base in bases)
         except (Damaged, Unsupported, StoreError):
             return b"", 0  # Whoever needs the base itself hears of it; this chunk does without.
-        return (prefix, frames) if len(prefix) <= MOST_BASE_BYTES else (b"", 0)
+        return (prefix, climb) if len(prefix) <= MOST_BASE_BYTES else (b"", 0)
 
     def _add_resembling(self, new: Resembling, lane: int) -> None:
         self._resembling[lane].append(new)

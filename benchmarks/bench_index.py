@@ -15,7 +15,8 @@ import pytest
 from keepstone.hashing import SubKeys
 from keepstone.ids import ID_LENGTH, ChunkId, PackId, RepositoryId
 from keepstone.repo.cache import DictTables, LmdbTables, LocalIndex
-from keepstone.repo.pack import RAW, Directory, FrameRow
+from keepstone.repo.directories import FrameRow
+from keepstone.repo.pack import RAW, Directory
 
 PACKS = max(1, int(os.environ.get("KEEPSTONE_BENCH_FILES", "2000")) // 10)
 FRAMES, CHUNKS = 32, 16

@@ -98,7 +98,7 @@ class Nights:
             spent[kind] += row.stored - 16
             spent["seals"] += 16
             spent["delta frames"] += row.method == pack.DELTA
-        lines = len(pack.directory_record(directory)) + 16
+        lines = directory.length
         spent["directory"] += lines
         spent["seals"] += pack.PACK_HEADER_LENGTH + pack.TRAILER_LENGTH
         frames = sum(row.stored for row in directory.frames)

@@ -9,6 +9,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 ChunkId = NewType("ChunkId", bytes)
 """Keyed BLAKE3 of a chunk's plaintext, 32 bytes."""
+ChunkStem = NewType("ChunkStem", bytes)
+"""The first 16 bytes of a chunk id: what a chunk is looked up by, and how others name it as their base."""
 PackId = NewType("PackId", bytes)
 """BLAKE3 of a pack's stored bytes, 32 bytes."""
 SnapshotId = NewType("SnapshotId", bytes)
@@ -21,8 +23,15 @@ KeyslotId = NewType("KeyslotId", bytes)
 """16 bytes that name a keyslot."""
 
 ID_LENGTH = 32
+STEM_LENGTH = 16
+"""So many bytes of a chunk id tell a repository's chunks apart. The id is keyed: nobody can make two that agree."""
 SHORT_DIGITS = 8
 """Hex digits of an id that are shown to people."""
+
+
+def stem(chunk: ChunkId | ChunkStem) -> ChunkStem:
+    """Return what a chunk is looked up by."""
+    return ChunkStem(chunk[:STEM_LENGTH])
 
 
 def short(value: bytes) -> str:

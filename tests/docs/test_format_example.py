@@ -81,7 +81,7 @@ def example() -> dict[str, str]:
     built = bytes(pack.build_pack([frame], sub, REPOSITORY, 1))
     name = PackId(stored_name(built))
     directory = pack.verify_pack(built, name, sub, REPOSITORY, lambda _: b"")
-    record = pack.directory_record(directory)
+    record = pack.copied_directory(directory)
     draw = keyed(sub.hedge, b"pack", RANDOM * 32, keyed(sub.hedge, record), length=64)
     found["pack of that chunk: directory"] = record.hex()
     found["pack of that chunk: d"] = keyed(sub.hedge, record).hex()
@@ -320,9 +320,11 @@ def second(page: Mapping[str, str]) -> dict[str, str]:
 def _second_pack(sub: Mapping[str, bytes], chunk: bytes) -> tuple[bytes, bytes, dict[str, str]]:
     """Return the pack of one raw frame, its directory, and the values on the way."""
 
+    numbers = (struct.pack("<I", number) for number in (len(TEXT) + 16, 1, len(TEXT), 0))  # one each: bytes in order
+    columns = msgspec.msgpack.encode([b"\0", *numbers, b""])
+
     def directory(padding: int) -> bytes:
-        row = [0, len(TEXT) + 16, chunk, struct.pack("<I", len(TEXT)), b""]
-        return msgspec.msgpack.encode([1, [row], struct.pack("<I", padding)])
+        return msgspec.msgpack.encode([2, struct.pack("<I", padding), len(columns), columns, chunk])
 
     header = _header(3)
     sealed_directory = len(directory(0)) + 16

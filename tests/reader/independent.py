@@ -157,6 +157,36 @@ def container_keys(k: str, m: bytes, **_: Any) -> list[tuple[str, bytes]]:
     return [("aes", hkdf(root, b"backup encryption", 32)), ("aes", root)]
 
 
+def frames_of(directory: Any) -> tuple[list[tuple[int, int, bytes, bytes, bytes]], int]:
+    """Return the frames of a directory, (method, stored, ids, lengths, stems of bases), and its pack's padding."""
+    if directory[0] == 1:
+        frames = []
+        for method, stored, ids, sizes, bases in directory[1]:
+            frames.append(
+                (method, stored, ids, sizes, b"".join(bases[at : at + 16] for at in range(0, len(bases), 32)))
+            )
+        return frames, struct.unpack("<I", directory[2])[0]
+    version, padding, length, columns, ids = directory
+    need(version == 2, "its directory")
+    if len(columns) != length:
+        need(zstandard.frame_content_size(columns) == length <= 32 << 20, "its directory's size")
+        columns = zstandard.ZstdDecompressor().decompress(columns)
+    methods, stored, chunks, sizes, counts, stems = record(columns)
+
+    def numbers(planes: bytes) -> list[int]:
+        count = len(planes) // 4
+        return [int.from_bytes(planes[at::count], "little") for at in range(count)]
+
+    frames, chunk, base, each = [], 0, 0, numbers(sizes)
+    for method, size, count, below in zip(methods, numbers(stored), numbers(chunks), numbers(counts), strict=True):
+        lengths = struct.pack(f"<{count}I", *each[chunk : chunk + count])
+        mine = ids[32 * chunk : 32 * (chunk + count)]
+        frames.append((method, size, mine, lengths, stems[16 * base : 16 * (base + below)]))
+        chunk, base = chunk + count, base + below
+    need(len(ids) == 32 * chunk and len(each) == chunk and len(stems) == 16 * base, "its directory's columns")
+    return frames, struct.unpack("<I", padding)[0]
+
+
 class Pack:
     """An opened pack."""
 
@@ -174,13 +204,12 @@ class Pack:
         self._data, self._algorithm, self._key = data, algorithm, stream[:32]
         (size,) = struct.unpack("<Q", self.part(3, 0, data[-28:-4]))
         end = len(data) - TRAILER
-        version, frames, padding = record(self.part(2, 0, data[end - size : end]))
-        need(version == 1, "its directory")
-        self.frames = frames
+        directory = self.part(2, 0, data[end - size : end])
+        self.frames, padding = frames_of(record(directory))
         self.offsets = [PACK_HEADER]
-        for frame in frames:
+        for frame in self.frames:
             self.offsets.append(self.offsets[-1] + frame[1])
-        padded = self.offsets[-1] + struct.unpack("<I", padding)[0]
+        padded = self.offsets[-1] + padding
         need(padded == end - size, "the sum of its parts")
         need(not self.part(1, 0, data[self.offsets[-1] : padded]).strip(b"\0"), "its padding")
 
@@ -206,7 +235,7 @@ class Pack:
             need(len(payload) == size, "a raw frame")
             return payload
         need(method in (1, 2) and zstandard.frame_content_size(payload) == size <= 32 << 20, "a frame's size")
-        prefix = b"".join(base(bases[at : at + 32]) for at in range(0, len(bases), 32))
+        prefix = b"".join(base(bases[at : at + 16]) for at in range(0, len(bases), 16))
         if method == 1:
             return zstandard.ZstdDecompressor().decompress(payload)
         dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
@@ -245,8 +274,8 @@ class Repository:
         for path in sorted((folder / "packs").glob("*/*")):
             pack = self._pack(path)
             for chunk, ordinal, at, length in pack.chunks():
-                if pack.frames[ordinal][0] != 2 or chunk not in self._places:
-                    self._places[chunk] = (path, ordinal, at, length)
+                if pack.frames[ordinal][0] != 2 or chunk[:16] not in self._places:
+                    self._places[chunk[:16]] = (path, ordinal, at, length)
 
     def _read_logs(self, key: bytes) -> list[dict[str, Any]]:
         found = []
@@ -290,16 +319,17 @@ class Repository:
         return self._packs[path]
 
     def chunk(self, chunk: bytes) -> bytes:
-        if chunk not in self._places:
+        """Return a chunk by its id, or by the first 16 bytes of it."""
+        if chunk[:16] not in self._places:
             raise FormatError(f"chunk {chunk.hex()} is in no pack")
-        path, ordinal, at, length = self._places[chunk]
+        path, ordinal, at, length = self._places[chunk[:16]]
         with reading(f"packs/{path.parent.name}/{path.name}"):
             if (path, ordinal) not in self._frames:
                 if len(self._frames) > 64:
                     self._frames.clear()
                 self._frames[path, ordinal] = self._pack(path).frame(ordinal, self.chunk)
             data = self._frames[path, ordinal][at : at + length]
-            need(b3k(self.chunk_key, data) == chunk, "a chunk's id")
+            need(b3k(self.chunk_key, data).startswith(chunk), "a chunk's id")
         return data
 
     def content(self, recipe: bytes) -> Any:

@@ -9,6 +9,7 @@ repository's keys and read as a reader reads it. A target raises errors of Keeps
 
 from __future__ import annotations
 
+import contextlib
 import random
 import resource
 import struct
@@ -29,9 +30,10 @@ from keepstone.errors import Damaged, KeepstoneError
 from keepstone.hashing import SubKeys, chunk_id, stored_name
 from keepstone.history import expression, recipe, snapshot, tree
 from keepstone.ids import ChunkId, WriterId
+from keepstone.repo import directories, index, keys, log, pack
 from keepstone.repo import format as layout
-from keepstone.repo import index, keys, log, pack
 from keepstone.repo.cache import DictTables, LocalIndex
+from keepstone.repo.directories import FrameRow
 from keepstone.repo.repository import Repository
 from repo import mutation
 from repo.mutation import join, split
@@ -259,10 +261,11 @@ def index_record(data: bytes) -> None:
 
 def _filled(directory: bytes) -> int | None:
     """Return the size of the pack that a directory would fill: what any writer of one gets right."""
-    decoded = _decoded(pack._directory_decoder, directory)
-    if decoded is None or len(decoded.padding) != 4:
+    try:
+        rows, padding = directories.decode(directory, "it")
+    except KeepstoneError:
         return None
-    content = sum(row.stored for row in decoded.frames) + struct.unpack("<I", decoded.padding)[0]
+    content = sum(row.stored for row in rows) + padding
     size = pack.PACK_HEADER_LENGTH + content + len(directory) + sealing.TAG_LENGTH + pack.TRAILER_LENGTH
     return size if -(2**63) <= size < 2**64 else None
 
@@ -271,17 +274,16 @@ def directory_and_frames(data: bytes) -> None:
     """A pack whose directory and opened frames are what they are; the seals, and the sum of the parts, are right."""
     record, payload = split(data)
     header = layout.Header(layout.PACK, sealing.AES_256_GCM, golden().id).pack()
-    decoded = _decoded(pack._directory_decoder, record)
     frames: list[bytes] = []
-    if decoded is not None:
-        decoded.padding = struct.pack("<I", sealing.TAG_LENGTH)
-        for row in decoded.frames:
+    with contextlib.suppress(KeepstoneError):
+        rows, _ = directories.decode(record, "it")
+        for row in rows:
             row.stored = min(max(row.stored, sealing.TAG_LENGTH), 4096)
             length = row.stored - sealing.TAG_LENGTH
             frames.append(payload[:length].ljust(length, b"\0"))
             payload = payload[length:]
             _name_chunks(row, frames[-1])
-        record = encoding.encode(decoded)
+        record = directories.encode(directories.record(rows), sealing.TAG_LENGTH)
     pack_header, cipher = pack._new_key([], record, golden().keys, header, sealing.AES_256_GCM)
     parts = [pack_header]
     parts += [_sealed(cipher, pack.FRAME, ordinal, frame) for ordinal, frame in enumerate(frames)]
@@ -293,7 +295,7 @@ def directory_and_frames(data: bytes) -> None:
     pack.verify_pack(stored, stored_name(stored), golden().keys, golden().id, _bases)
 
 
-def _name_chunks(row: pack.FrameRow, payload: bytes) -> None:
+def _name_chunks(row: FrameRow, payload: bytes) -> None:
     """Give the chunks of a raw frame the ids that they have."""
     lengths = [length for (length,) in struct.iter_unpack("<I", row.lengths[: len(row.lengths) // 4 * 4])]
     if row.method == pack.RAW and sum(lengths) <= len(payload):
@@ -406,7 +408,7 @@ def _golden_directories() -> list[bytes]:
         assert identity is not None
         read: Callable[[int, int], bytes] = lambda at, length, d=data: d[at : at + length]  # noqa: E731
         opened, _ = pack.open_directory(read, identity, len(data), golden().keys, golden().id)
-        found.append(pack.directory_record(opened))
+        found.append(pack.copied_directory(opened))
     return found
 
 
@@ -419,11 +421,11 @@ def _small_packs() -> list[bytes]:
 
     bases = zstandard.ZstdCompressionDict(_bases(bytes(32)), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     delta = zstandard.ZstdCompressor(dict_data=bases).compress(text)
-    frames.append(pack.Frame(pack.DELTA, name, struct.pack("<I", len(text)), delta, bytes(32)))
+    frames.append(pack.Frame(pack.DELTA, name, struct.pack("<I", len(text)), delta, bytes(16)))
     found = []
     for chosen in ([frames[0]], [frames[1]], [frames[2]], frames, []):
-        rows = [pack.FrameRow(f.method, len(f.payload) + 16, f.ids, f.lengths, f.bases) for f in chosen]
-        record = encoding.encode(pack.DirectoryRecord(1, rows, struct.pack("<I", 16)))
+        rows = [FrameRow(f.method, len(f.payload) + 16, f.ids, f.lengths, f.bases) for f in chosen]
+        record = directories.encode(directories.record(rows), 16)
         found.append(join(record, b"".join(f.payload for f in chosen)))
     return found
 

@@ -17,6 +17,7 @@ import pytest
 import keepstone
 from faults.faultstore import FaultStore
 from keepstone.repo import cache, pack
+from keepstone.repo.directories import FrameRow
 from keepstone.store.memory import MemoryStore
 from repo import damaged_index
 from support import Place, child_environment, noise, picture, report, words
@@ -200,7 +201,7 @@ def _poison_packs(client: keepstone.Client) -> None:
     """Let the index know chunks in a pack that does not exist."""
     repository = client._repository
     index = repository.ready_index()
-    rows = [pack.FrameRow(pack.RAW, 10, os.urandom(32), b"\x01\0\0\0", b"")]
+    rows = [FrameRow(pack.RAW, 10, os.urandom(32), b"\x01\0\0\0", b"")]
     index.add_packs([pack.Directory(keepstone.repo.pack.PackId(b"x" * 32), 1000, rows, [0])])  # type: ignore[attr-defined]
     honest = index.lookup
     last = len(index._live) - 1

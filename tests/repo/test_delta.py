@@ -17,9 +17,10 @@ from keepstone.errors import ChunkMissing, Damaged, KeepstoneError, Unsupported
 from keepstone.hashing import chunk_id, stored_name
 from keepstone.history.ancestor import MOST_BASES, Ancestor
 from keepstone.history.recipe import HOLE, Piece
-from keepstone.ids import ChunkId
+from keepstone.ids import ChunkId, stem
 from keepstone.repo import format as layout
 from keepstone.repo import pack
+from keepstone.repo.directories import FrameRow
 from keepstone.repo.repository import Repository
 from keepstone.repo.writer import writing
 from keepstone.store.memory import MemoryStore
@@ -40,7 +41,7 @@ def _store(place: Place, *chunks: tuple[bytes, list[ChunkId]]) -> list[ChunkId]:
         return [writer.add(data, bases) for data, bases in chunks]
 
 
-def _frames(repository: Repository) -> Iterator[tuple[str, pack.FrameRow]]:
+def _frames(repository: Repository) -> Iterator[tuple[str, FrameRow]]:
     for found, size in repository.list_packs():
         directory, _ = repository.directory(found, size)
         yield from ((layout.pack_name(found), row) for row in directory.frames)
@@ -55,7 +56,22 @@ def _delta(repository: Repository, data: bytes, base: bytes) -> pack.Frame:
     """Return a delta frame made by hand."""
     key = repository.keys.chunk_id
     payload = compression.compress_delta(data, base)
-    return pack.Frame(pack.DELTA, chunk_id(key, data), struct.pack("<I", len(data)), payload, chunk_id(key, base))
+    return pack.Frame(pack.DELTA, chunk_id(key, data), struct.pack("<I", len(data)), payload, stem(chunk_id(key, base)))
+
+
+def _put_pairs(repository: Repository, number: int, lowest: int) -> list[bytes]:
+    """Store pairs of chunks that both stand on the pair before, the lowest of them left out, and return the last."""
+    pair, frames = [b"a" * 100, b"b" * 100], []
+    frames += [pack.make_frame([(_id(repository, data), data)], 3) for data in pair]
+    for level in range(number):
+        bases, pair = pair, [b"%d %c" % (level, letter) * 30 for letter in b"ab"]
+        stems = b"".join(stem(_id(repository, base)) for base in bases)
+        for data in pair:
+            payload = compression.compress_delta(data, b"".join(bases))
+            length = struct.pack("<I", len(data))
+            frames.append(pack.Frame(pack.DELTA, _id(repository, data), length, payload, stems))
+    _put_pack(repository, frames[lowest:])
+    return pair
 
 
 def _id(repository: Repository, data: bytes) -> ChunkId:
@@ -75,7 +91,7 @@ def test_what_resembles_a_stored_chunk_costs_what_differs(tmp_path: Path) -> Non
         repository = client._repository
         (row,) = [row for _, row in _frames(repository) if row.method == pack.DELTA]
         assert row.ids == changed
-        assert row.bases == base
+        assert row.bases == stem(base)
         assert row.stored < 300
         assert repository.read_chunk(changed) == new
         assert repository.depth(changed) == 1
@@ -138,7 +154,7 @@ def test_rows_that_moved_to_another_page_stand_on_where_they_came_from(tmp_path:
         repository = client._repository
         (row,) = [row for _, row in _frames(repository) if row.ids == new]
         assert row.method == pack.DELTA
-        assert row.bases == ids[4]
+        assert row.bases == stem(ids[4])
         assert row.stored < 4_000
         assert repository.read_chunk(new) == b"".join(moved)
         assert all(repository.confirm(chunk) for chunk in changed)
@@ -172,16 +188,7 @@ def test_what_a_reader_climbs_is_counted_as_it_climbs(tmp_path: Path, monkeypatc
     monkeypatch.setattr("keepstone.repo.frames.FRAME_CACHE_BYTES", 0)
     place = Place(tmp_path).init()
     with place.open(in_memory=True) as client:
-        repository = client._repository
-        pair = [words("a", 5_000), words("b", 5_000)]
-        frames = [pack.make_frame([(_id(repository, data), data)], 3) for data in pair]
-        for number in range(6):
-            bases, pair = pair, [_changed(data, number) for data in pair]
-            ids = b"".join(_id(repository, base) for base in bases)
-            for data in pair:
-                payload = compression.compress_delta(data, b"".join(bases))
-                frames.append(pack.Frame(pack.DELTA, _id(repository, data), struct.pack("<I", len(data)), payload, ids))
-        _put_pack(repository, frames)
+        pair = _put_pairs(client._repository, 6, 0)
     with place.open(in_memory=True) as client:
         repository = client._repository
         opened = []
@@ -339,16 +346,7 @@ def test_many_bases_of_many_bases_are_bounded_work(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("keepstone.repo.frames.FRAME_CACHE_BYTES", 0)
     place = Place(tmp_path).init()
     with place.open(in_memory=True) as client:
-        repository = client._repository
-        pair = [b"a" * 100, b"b" * 100]
-        frames = [pack.make_frame([(_id(repository, data), data)], 3) for data in pair]
-        for number in range(40):
-            bases, pair = pair, [b"%d %c" % (number, letter) * 30 for letter in b"ab"]
-            ids = b"".join(_id(repository, base) for base in bases)
-            for data in pair:
-                payload = compression.compress_delta(data, b"".join(bases))
-                frames.append(pack.Frame(pack.DELTA, _id(repository, data), struct.pack("<I", len(data)), payload, ids))
-        _put_pack(repository, frames)
+        pair = _put_pairs(client._repository, 40, 0)
     with place.open(in_memory=True) as client:
         repository, chunk = client._repository, _id(client._repository, pair[0])
         assert repository.depth(chunk) == 40
@@ -358,6 +356,33 @@ def test_many_bases_of_many_bases_are_bounded_work(tmp_path: Path, monkeypatch: 
         before = repository.frames.decoded
         assert repository.read_chunk(chunk) == pair[0]
         assert repository.frames.decoded - before <= 81
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+def test_many_bases_of_many_bases_that_are_not_there_are_bounded_work(tmp_path: Path, missing: int) -> None:
+    place = Place(tmp_path).init()
+    with place.open(in_memory=True) as client:
+        pair = _put_pairs(client._repository, 40, missing)
+    with place.open(in_memory=True) as client:
+        chunk = _id(client._repository, pair[1])
+        assert client._repository.depth(chunk) is None
+        with pytest.raises(ChunkMissing):
+            client._repository.read_chunk(chunk)
+
+
+def test_a_depth_that_is_known_counts_for_what_stands_above_it(tmp_path: Path) -> None:
+    place = Place(tmp_path).init()
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        data = words("old", 5_000)
+        frames, versions = [pack.make_frame([(_id(repository, data), data)], 3)], [data]
+        for number in range(layout.MAX_DEPTH + 1):
+            versions.append(_changed(versions[-1], number, 1))
+            frames.append(_delta(repository, versions[-1], versions[-2]))
+        _put_pack(repository, frames)
+    with place.open(in_memory=True) as client:
+        repository = client._repository
+        assert [repository.depth(_id(repository, data)) for data in versions] == [*range(layout.MAX_DEPTH + 1), None]
 
 
 # Finding bases ----------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from keepstone.ids import ChunkId
+from keepstone.ids import ChunkId, ChunkStem, stem
 from keepstone.repo import pack
+from keepstone.repo.directories import frame_bases
 from keepstone.repo.repository import Repository
 from keepstone.repo.writer import writing
 from support import Place, words
@@ -76,13 +77,13 @@ def test_packs_come_after_those_that_they_stand_on(place: Place) -> None:
     _nights(place)
     with place.open(in_memory=True) as client:
         repository = client._repository
-        seen: set[ChunkId] = set()
+        seen: set[ChunkStem] = set()
         ordered = list(repository.bases_first(repository.list_packs()))
         assert sorted(ordered) == sorted(repository.list_packs())
         for found, size in ordered:
             directory, _ = repository.directory(found, size)
-            seen.update(chunk for chunk, _, _ in directory.entries())
-            assert all(base in seen for row in directory.frames for base in pack.frame_bases(row))
+            seen.update(stem(chunk) for chunk, _, _ in directory.entries())
+            assert all(base in seen for row in directory.frames for base in frame_bases(row))
 
 
 def test_what_was_told_ahead_is_decoded_once_in_little_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

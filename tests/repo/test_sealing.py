@@ -21,6 +21,7 @@ from keepstone.hashing import SubKeys, chunk_id, keyed, stored_name
 from keepstone.ids import ChunkId, PackId, RepositoryId
 from keepstone.repo import format as layout
 from keepstone.repo import index, keys, pack
+from keepstone.repo.directories import FrameRow
 from keepstone.store.memory import MemoryStore
 from support import KEY, Place, noise, words
 
@@ -219,7 +220,7 @@ def test_a_decompression_bomb_is_refused_before_memory_is_taken() -> None:
     assert len(bomb) < 10_000
     with pytest.raises(Damaged, match="another size"):
         compression.decompress(bomb, 1000, "it")
-    row = pack.FrameRow(pack.ZSTD, len(bomb) + 16, b"i" * 32, struct.pack("<I", 2**32 - 1), b"")
+    row = FrameRow(pack.ZSTD, len(bomb) + 16, b"i" * 32, struct.pack("<I", 2**32 - 1), b"")
     directory = pack.Directory(PackId(b"p" * 32), 0, [row], [0])
     with pytest.raises(Unsupported, match="more than the format allows"):
         pack.open_frame(directory, 0, b"", sealing.FrameCipher(b"k" * 32, 1, b""), lambda bases: b"")

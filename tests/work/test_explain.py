@@ -19,6 +19,7 @@ from keepstone.history.container_keys import container_keys
 from keepstone.history.snapshot import Snapshot
 from keepstone.ids import ChunkId
 from keepstone.repo import pack
+from keepstone.repo.directories import FrameRow, frame_lengths
 from keepstone.repo.repository import Repository
 from keepstone.work import explain_table
 from keepstone.work.explain import PART_NAMES, Explanation
@@ -87,7 +88,7 @@ class _Oracle:
         for found, size in repository.ready_index().packs():
             directory, _ = repository.directory(found, size)
             for row in directory.frames:
-                lengths = pack.frame_lengths(row)
+                lengths = frame_lengths(row)
                 stored = explain_table.shares(row.stored - 16, memoryview(row.lengths).cast("I"))
                 for at, (length, share) in enumerate(zip(lengths, stored, strict=True)):
                     self.kept[row.ids[at * 32 : at * 32 + 32]] = (length, share, row.method == pack.DELTA)
@@ -314,7 +315,7 @@ def test_shares_of_a_frame_add_up() -> None:
 
 def test_a_chunk_takes_no_memory(tmp_path: Path) -> None:
     columns = explain_table.Columns(tmp_path)
-    row = pack.FrameRow(pack.ZSTD, 5016, bytes(32 * 400), (100).to_bytes(4, "little") * 400, b"")
+    row = FrameRow(pack.ZSTD, 5016, bytes(32 * 400), (100).to_bytes(4, "little") * 400, b"")
     tracemalloc.start()
     try:
         for number in range(0, 200, 2):

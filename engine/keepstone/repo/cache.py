@@ -27,7 +27,7 @@ from blake3 import blake3
 from keepstone import sealing
 from keepstone.errors import Damaged, Unsupported
 from keepstone.hashing import SubKeys, keyed
-from keepstone.ids import ChunkId, PackId, RepositoryId
+from keepstone.ids import ChunkId, ChunkStem, PackId, RepositoryId, stem
 from keepstone.repo import format as layout
 from keepstone.repo.kept import Kept
 from keepstone.repo.pack import DELTA, Directory
@@ -216,7 +216,7 @@ class LmdbTables:
         # On one thread: where no thread can be started, blake3 ends the program with an error that is no Exception.
         file = blake3(key=self._key)
         file.update_mmap(self._folder / "data.mdb")
-        return keyed(self._key, b"stamp", file.digest())
+        return keyed(self._key, b"stamp 2", file.digest())
 
     def _stamp_matches(self) -> bool:
         try:
@@ -278,19 +278,23 @@ class LocalIndex:
             packs.append((packed, self._seal(PACKS + packed, _PACK.pack(directory.pack, directory.size))))
             numbers.append((directory.pack[:16], packed))
             for chunk, ordinal, position in directory.entries():
-                place = _mask(_PLACE.pack(number, ordinal, position), chunk[16:24]) + chunk[24:]
+                mask = keyed(self._key, key := stem(chunk))
+                place = _mask(_PLACE.pack(number, ordinal, position), mask[:8]) + mask[8:16]
                 if directory.frames[ordinal].method != DELTA:
-                    whole[chunk[:16]] = place
+                    whole[key] = place
                 elif self.lookup(chunk) is None:
-                    deltas.setdefault(chunk[:16], place)
+                    deltas.setdefault(key, place)
         self._write([(PACKS, packs), (PACK_NUMBERS, numbers), (CHUNKS, {**deltas, **whole}.items())])
 
-    def lookup(self, chunk: ChunkId) -> Place | None:
+    def lookup(self, chunk: ChunkId | ChunkStem) -> Place | None:
         """Return where a chunk is said to be. The answer must be confirmed before anything relies on it."""
-        value = self._tables.get(CHUNKS, chunk[:16])
-        if value is None or len(value) != 16 or value[8:] != chunk[24:]:
+        value = self._tables.get(CHUNKS, key := stem(chunk))
+        if value is None:
             return None
-        place = Place(*_PLACE.unpack(_mask(value[:8], chunk[16:24])))
+        mask = keyed(self._key, key)
+        if len(value) != 16 or value[8:] != mask[8:16]:
+            return None
+        place = Place(*_PLACE.unpack(_mask(value[:8], mask[:8])))
         if place.pack >= len(self._live) or not self._live[place.pack]:
             return None
         return place

@@ -18,10 +18,11 @@ from itertools import accumulate
 from keepstone import sealing
 from keepstone.errors import ChunkMissing, Damaged, Unsupported
 from keepstone.hashing import SubKeys, chunk_id
-from keepstone.ids import ID_LENGTH, Buffer, ChunkId, PackId
+from keepstone.ids import ID_LENGTH, STEM_LENGTH, Buffer, ChunkId, ChunkStem, PackId
 from keepstone.repo import format as layout
 from keepstone.repo import pack
 from keepstone.repo.cache import Place
+from keepstone.repo.directories import FrameRow, frame_bases, frame_lengths
 from keepstone.repo.read_ahead import Planned, ReadAhead
 
 FRAME_CACHE_BYTES = 96 * 1024 * 1024
@@ -33,7 +34,7 @@ _Key = tuple[PackId, int]
 ReadStored = Callable[[str, int, int, int], Buffer]
 """Given a pack's name, an offset, a length and the pack's size, return what is stored there."""
 Found = tuple[Place, pack.Directory, sealing.FrameCipher]
-Find = Callable[[ChunkId], Found | None]
+Find = Callable[[ChunkId | ChunkStem], Found | None]
 MOST_VERIFIED = 32
 """Chunks of a frame that is opened ahead that are verified then. Of more, as of folders, only some may be read."""
 MOST_EXPECTED = 200_000
@@ -45,7 +46,7 @@ class Climb:
 
     def __init__(self) -> None:
         self._depth = self._units = 0
-        self._opened: dict[ChunkId, tuple[_Key, bytes]] = {}
+        self._opened: dict[ChunkStem, tuple[_Key, bytes]] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -55,11 +56,11 @@ class Climb:
         yield
         self._depth -= 1
 
-    def opened(self, chunk: ChunkId) -> tuple[_Key, bytes] | None:
+    def opened(self, chunk: ChunkStem) -> tuple[_Key, bytes] | None:
         """Return a chunk that was opened on the way, after its frame."""
         return self._opened.get(chunk)
 
-    def hold(self, chunk: ChunkId, key: _Key, data: bytes, name: str) -> bytes:
+    def hold(self, chunk: ChunkStem, key: _Key, data: bytes, name: str) -> bytes:
         """Take over a chunk that others on the way may stand on as well.
 
         Raises:
@@ -77,9 +78,9 @@ class _Opened:
 
     __slots__ = ("ends", "plain", "verified")
 
-    def __init__(self, plain: bytes, row: pack.FrameRow) -> None:
+    def __init__(self, plain: bytes, row: FrameRow) -> None:
         self.plain = plain
-        self.ends = [0, *accumulate(pack.frame_lengths(row))]
+        self.ends = [0, *accumulate(frame_lengths(row))]
         self.verified: set[int] = set()
 
 
@@ -93,7 +94,7 @@ class Frames:
         self.sparing = False
         """Hold at most `SPARING_BYTES`."""
         self._lock = threading.Lock()
-        self._planned: dict[ChunkId, Found] = {}
+        self._planned: dict[ChunkId | ChunkStem, Found] = {}
         self._uses: dict[_Key, int] = {}
         """How often each expected frame will still be asked for."""
         self._ahead: ReadAhead[_Key, _Opened] = ReadAhead()
@@ -106,12 +107,12 @@ class Frames:
         It changes only which frames are held, until all that was expected of them was read, and when they are opened:
         the next ones in a thread of its own.
         """
-        planned: dict[ChunkId, Found] = {}
+        planned: dict[ChunkId | ChunkStem, Found] = {}
         uses: dict[_Key, int] = {}
         counts: dict[_Key, int] = {}
         whole: dict[_Key, Found] = {}
         for wanted in chunks:
-            below = [wanted]
+            below: list[ChunkId | ChunkStem] = [wanted]
             while below and len(planned) < MOST_EXPECTED:
                 chunk = below.pop()
                 found = planned.get(chunk) or self._find(chunk)
@@ -122,7 +123,7 @@ class Frames:
                 key = (directory.pack, place.ordinal)
                 row = directory.frames[place.ordinal]
                 if key not in uses and row.method == pack.DELTA:
-                    below += pack.frame_bases(row)
+                    below += frame_bases(row)
                 elif row.method != pack.DELTA:
                     whole[key] = found
                 uses[key] = uses.get(key, 0) + 1
@@ -133,7 +134,7 @@ class Frames:
             self._uses = {key: count for key, count in uses.items() if count >= counts[key]}
             # A frame that stands on others is opened when it is asked for: they are there by then.
             self._ahead.plan(
-                Planned(key, sum(pack.frame_lengths(found[1].frames[key[1]])), partial(self._open_ahead, *found))
+                Planned(key, sum(frame_lengths(found[1].frames[key[1]])), partial(self._open_ahead, *found))
                 for key, found in (() if self.sparing else whole.items())
                 if key not in self._held
             )
@@ -143,12 +144,17 @@ class Frames:
         with self._lock:
             self._ahead.close()
 
-    def find(self, chunk: ChunkId) -> Found | None:
+    def find(self, chunk: ChunkId | ChunkStem) -> Found | None:
         """Return where a chunk is."""
         return self._planned.get(chunk) or self._find(chunk)
 
     def read(
-        self, chunk: ChunkId, place: Place, directory: pack.Directory, cipher: sealing.FrameCipher, climb: Climb
+        self,
+        chunk: ChunkId | ChunkStem,
+        place: Place,
+        directory: pack.Directory,
+        cipher: sealing.FrameCipher,
+        climb: Climb,
     ) -> bytes:
         """Return a chunk, verified against its id.
 
@@ -158,7 +164,8 @@ class Frames:
         opened = self._open(place.ordinal, directory, cipher, climb)
         data = opened.plain[opened.ends[place.position] : opened.ends[place.position + 1]]
         if place.position not in opened.verified:
-            if chunk_id(self._key, data) != chunk:
+            whole = directory.frames[place.ordinal].ids[place.position * ID_LENGTH : (place.position + 1) * ID_LENGTH]
+            if chunk_id(self._key, data) != whole or not whole.startswith(chunk):
                 name = layout.pack_name(directory.pack)
                 raise Damaged(name, f"chunk {chunk.hex()[:16]} in it is not what its id names")
             opened.verified.add(place.position)
@@ -180,15 +187,15 @@ class Frames:
             Unsupported: the frame stands on more frames than the format allows.
             ChunkMissing: a base is in no pack.
         """
-        if len(bases) % ID_LENGTH or len(bases) > layout.MAX_BASES * ID_LENGTH:
+        if len(bases) % STEM_LENGTH or len(bases) > layout.MAX_BASES * STEM_LENGTH:
             raise Unsupported(name, "has a delta frame with more bases than the format allows")
         with climb.step(name):
             parts = []
-            for at in range(0, len(bases), ID_LENGTH):
-                parts.append(self._read_base(ChunkId(bases[at : at + ID_LENGTH]), climb, name))
+            for at in range(0, len(bases), STEM_LENGTH):
+                parts.append(self._read_base(ChunkStem(bases[at : at + STEM_LENGTH]), climb, name))
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_base(self, chunk: ChunkId, climb: Climb, name: str) -> bytes:
+    def _read_base(self, chunk: ChunkStem, climb: Climb, name: str) -> bytes:
         opened = climb.opened(chunk)
         if opened is not None:
             self._used(opened[0])

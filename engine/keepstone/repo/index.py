@@ -17,7 +17,7 @@ from keepstone.errors import Damaged, Unsupported
 from keepstone.hashing import SubKeys, stored_name
 from keepstone.ids import ID_LENGTH, PackId, RepositoryId
 from keepstone.repo import format as layout
-from keepstone.repo.pack import Directory, directory_record, parse_directory
+from keepstone.repo.pack import Directory, copied_directory, parse_directory
 
 BATCH_BYTES = 8 * 1024 * 1024
 """A writer closes an index object when the directories in it reach this size."""
@@ -46,7 +46,7 @@ def seal_index(
     names_only: bool = False,
 ) -> tuple[str, bytes]:
     """Return the name and the stored bytes of an index object over some packs."""
-    rows = [IndexRow(d.pack, d.size, b"" if names_only else directory_record(d)) for d in directories]
+    rows = [IndexRow(d.pack, d.size, b"" if names_only else copied_directory(d)) for d in directories]
     header = layout.Header(layout.INDEX, algorithm, repository).pack()
     record = encoding.encode(IndexRecord(layout.VERSION, rows))
     stored = header + sealing.seal(keys.index, algorithm, header, record)

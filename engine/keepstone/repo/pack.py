@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-import msgspec
 from cryptography.exceptions import InvalidTag
 
 from keepstone import compression, encoding, sealing
 from keepstone.errors import Damaged, Unsupported, VerifyFailed
 from keepstone.hashing import SubKeys, chunk_id, keyed, stored_name
-from keepstone.ids import ID_LENGTH, Buffer, ChunkId, PackId, RepositoryId
+from keepstone.ids import ID_LENGTH, Buffer, ChunkId, ChunkStem, PackId, RepositoryId
+from keepstone.repo import directories
 from keepstone.repo import format as layout
+from keepstone.repo.directories import FrameRow, frame_lengths
 
 RAW, ZSTD, DELTA = 0, 1, 2
 """Frame methods: bytes as they are; one zstd frame; one zstd frame with the base chunks as its prefix."""
@@ -42,7 +43,7 @@ _ROW_WEIGHT = 250
 """A frame's line in memory, besides its bytes: objects of Python."""
 
 BaseReader = Callable[[bytes], bytes]
-"""Given the ids of base chunks, concatenated, return their bytes, concatenated."""
+"""Given the stems of base chunks, concatenated, return their bytes, concatenated."""
 
 
 @dataclass(slots=True)
@@ -56,26 +57,7 @@ class Frame:
     """Chunk lengths, 4 bytes each, little-endian."""
     payload: bytes
     bases: bytes = b""
-
-
-class FrameRow(encoding.Row):
-    """A frame's line in the directory."""
-
-    method: int
-    stored: int
-    ids: bytes
-    lengths: bytes
-    bases: bytes
-
-
-class DirectoryRecord(encoding.Row):
-    version: int
-    frames: list[FrameRow]
-    padding: bytes
-    """Bytes between the last frame and the directory, 4 bytes little-endian, tag included."""
-
-
-_directory_decoder = msgspec.msgpack.Decoder(DirectoryRecord)
+    """Stems of the base chunks, 16 bytes each."""
 
 
 @dataclass(slots=True)
@@ -86,6 +68,8 @@ class Directory:
     size: int
     frames: list[FrameRow]
     offsets: list[int] = field(default_factory=list)
+    length: int = 0
+    """Stored bytes of the directory, its seal included."""
 
     def entries(self) -> Iterator[tuple[ChunkId, int, int]]:
         """Yield (chunk id, frame ordinal, position in the frame) of every chunk."""
@@ -93,11 +77,11 @@ class Directory:
             for position in range(len(frame.ids) // ID_LENGTH):
                 yield ChunkId(frame.ids[position * ID_LENGTH : (position + 1) * ID_LENGTH]), ordinal, position
 
-    def holds(self, chunk: ChunkId, ordinal: int, position: int) -> bool:
+    def holds(self, chunk: ChunkId | ChunkStem, ordinal: int, position: int) -> bool:
         """Return whether this chunk stands at this place."""
         if ordinal >= len(self.frames):
             return False
-        return self.frames[ordinal].ids[position * ID_LENGTH : (position + 1) * ID_LENGTH] == chunk
+        return self.frames[ordinal].ids[position * ID_LENGTH : (position + 1) * ID_LENGTH].startswith(chunk)
 
     @property
     def weight(self) -> int:
@@ -123,7 +107,7 @@ def make_delta(
     """Return the delta frame of a chunk; None unless it is smaller than the chunk compressed by itself.
 
     Args:
-        bases: ids of the base chunks, `prefix` their bytes.
+        bases: stems of the base chunks, `prefix` their bytes.
         level: at which it would be compressed by itself.
 
     Raises:
@@ -170,15 +154,15 @@ def build_pack(
         release: let go of each payload when it is sealed, so that its memory serves what comes next.
     """
     rows = [FrameRow(f.method, len(f.payload) + sealing.TAG_LENGTH, f.ids, f.lengths, f.bases) for f in frames]
-    record = encoding.encode(DirectoryRecord(layout.VERSION, rows, bytes(4)))
+    record = directories.record(rows)
     content = sum(row.stored for row in rows)
-    directory_length = len(record) + sealing.TAG_LENGTH
+    directory_length = len(directories.encode(record, 0)) + sealing.TAG_LENGTH
     size = PACK_HEADER_LENGTH + content + sealing.TAG_LENGTH + directory_length + TRAILER_LENGTH
     padding = padded_size(size) - size + sealing.TAG_LENGTH
-    record = encoding.encode(DirectoryRecord(layout.VERSION, rows, _LENGTH.pack(padding)))
+    listed = directories.encode(record, padding)
 
     header = layout.Header(layout.PACK, algorithm, repository).pack()
-    pack_header, cipher = _new_key(frames, record, keys, header, algorithm)
+    pack_header, cipher = _new_key(frames, listed, keys, header, algorithm)
     view = room(padded_size(size))[: padded_size(size)]
     view[:PACK_HEADER_LENGTH] = pack_header
     at = PACK_HEADER_LENGTH
@@ -190,7 +174,7 @@ def build_pack(
         at = end
     cipher.seal_into(PADDING, 0, bytes(padding - sealing.TAG_LENGTH), view[at : at + padding])
     at += padding
-    cipher.seal_into(DIRECTORY, 0, record, view[at : at + directory_length])
+    cipher.seal_into(DIRECTORY, 0, listed, view[at : at + directory_length])
     at += directory_length
     view[at : at + PACK_HEADER_LENGTH] = pack_header
     at += PACK_HEADER_LENGTH
@@ -293,41 +277,31 @@ def open_directory(
     return parse_directory(cipher.open(DIRECTORY, 0, sealed, name), pack, size, length), cipher
 
 
-def parse_directory(record: bytes, pack: PackId, size: int, length: int | None = None) -> Directory:
-    """Decode a directory and check that its parts fill the pack exactly."""
+def parse_directory(data: bytes, pack: PackId, size: int, length: int | None = None) -> Directory:
+    """Decode a directory and check that its parts fill the pack exactly.
+
+    Args:
+        length: its stored bytes in the pack, seal included; None for a copy, which may be compressed otherwise.
+    """
     name = layout.pack_name(pack)
-    found = encoding.decode(_directory_decoder, record, name)
-    if found.version != layout.VERSION or len(found.frames) > layout.MAX_FRAMES or len(found.padding) != 4:
-        raise Unsupported(name, "has a directory that this version of Keepstone cannot read")
-    for row in found.frames:
-        chunks = len(row.ids) // ID_LENGTH
-        if len(row.ids) % ID_LENGTH or len(row.lengths) != chunks * 4 or not 0 < chunks <= layout.MAX_CHUNKS_IN_FRAME:
-            raise Unsupported(name, "has a directory whose frames do not fit the format")
-        if not sealing.TAG_LENGTH <= row.stored <= layout.MAX_FRAME + sealing.TAG_LENGTH:
-            raise Unsupported(name, f"has a frame of {row.stored} bytes, more than the format allows")
-    offsets = list(accumulate((row.stored for row in found.frames), initial=PACK_HEADER_LENGTH))
-    end = offsets.pop() + _LENGTH.unpack(found.padding)[0]
-    if end + len(record) + sealing.TAG_LENGTH + TRAILER_LENGTH != size:
+    frames, padding = directories.decode(data, name)
+    offsets = list(accumulate((row.stored for row in frames), initial=PACK_HEADER_LENGTH))
+    left = size - offsets.pop() - padding - TRAILER_LENGTH
+    if left <= sealing.TAG_LENGTH if length is None else left != length:
         raise Damaged(name, "its directory does not fill it")
-    return Directory(pack, size, found.frames, offsets)
+    return Directory(pack, size, frames, offsets, left)
 
 
-def directory_size(directory: Directory) -> int:
-    """Return the stored bytes of a directory, its seal included."""
-    return len(encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, bytes(4)))) + sealing.TAG_LENGTH
-
-
-def directory_record(directory: Directory) -> bytes:
-    """Return the record a directory was decoded from."""
+def copied_directory(directory: Directory) -> bytes:
+    """Return a directory's bytes, for an index object."""
     end = directory.offsets[-1] + directory.frames[-1].stored if directory.frames else PACK_HEADER_LENGTH
-    rows = encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, bytes(4)))
-    padding = directory.size - end - len(rows) - sealing.TAG_LENGTH - TRAILER_LENGTH
-    return encoding.encode(DirectoryRecord(layout.VERSION, directory.frames, _LENGTH.pack(padding)))
+    padding = directory.size - end - directory.length - TRAILER_LENGTH
+    return directories.encode(directories.record(directory.frames), padding)
 
 
 def end_length(directory: Directory) -> int:
     """Return how many bytes of a pack's end hold its directory and its trailer."""
-    return len(directory_record(directory)) + sealing.TAG_LENGTH + TRAILER_LENGTH
+    return directory.length + TRAILER_LENGTH
 
 
 def open_frame(
@@ -368,16 +342,6 @@ def _unpack(directory: Directory, ordinal: int, payload: Buffer, size: int, base
             raise Damaged(name, f"frame {ordinal} has another length than its directory says")
         return payload
     return compression.decompress(payload, size, name, bases(row.bases) if row.method == DELTA else b"")
-
-
-def frame_lengths(row: FrameRow) -> tuple[int, ...]:
-    """Return the lengths of a frame's chunks."""
-    return struct.unpack(f"<{len(row.lengths) // 4}I", row.lengths)
-
-
-def frame_bases(row: FrameRow) -> list[ChunkId]:
-    """Return the ids of the chunks that a frame stands on."""
-    return [ChunkId(row.bases[at : at + ID_LENGTH]) for at in range(0, len(row.bases), ID_LENGTH)]
 
 
 def frame_chunks(row: FrameRow, plain: Buffer, key: bytes, name: str) -> Iterator[tuple[ChunkId, memoryview]]:

@@ -27,12 +27,13 @@ from keepstone.errors import (
     WrongPassword,
 )
 from keepstone.hashing import SubKeys, chunk_id
-from keepstone.ids import Buffer, ChunkId, KeyslotId, PackId, RepositoryId
+from keepstone.ids import Buffer, ChunkId, ChunkStem, KeyslotId, PackId, RepositoryId, stem
 from keepstone.memory import give_back
 from keepstone.repo import format as layout
 from keepstone.repo import keys as keyslots
 from keepstone.repo import log, pack, state
 from keepstone.repo.cache import CacheFolder, LocalIndex, Place
+from keepstone.repo.directories import frame_bases, frame_lengths
 from keepstone.repo.frames import Climb, Frames
 from keepstone.repo.index import open_index
 from keepstone.repo.kept import Kept
@@ -79,7 +80,7 @@ class Repository:
         self._from_kept: set[PackId] = set()
         """Packs whose directories in memory come from what was kept of them."""
         self._depths: dict[tuple[int, int], int] = {}
-        self._units: dict[ChunkId, int] = {}
+        self._units: dict[ChunkStem, int] = {}
         """Which bits stand for a chunk that others stand on: one for each `CLIMB_UNIT` of its bytes."""
         self._next_unit = 0
         self._lock = threading.RLock()
@@ -267,7 +268,7 @@ class Repository:
         """Return how many delta frames a chunk stands on; None if it, or one of its bases, is not stored."""
         return self._depth(chunk, 0)
 
-    def _depth(self, chunk: ChunkId, above: int) -> int | None:
+    def _depth(self, chunk: ChunkId | ChunkStem, above: int) -> int | None:
         found = self._found(chunk)
         if found is None or above > layout.MAX_DEPTH:
             return None
@@ -277,18 +278,23 @@ class Repository:
             return 0
         key = (place.pack, place.ordinal)
         if key not in self._depths:
-            below = [self._depth(base, above + 1) for base in pack.frame_bases(row)]
-            known = [depth for depth in below if depth is not None]
-            if len(known) < len(below):
-                return None
-            self._depths[key] = 1 + max(known, default=0)
-        return self._depths[key]
+            deepest = 0
+            for base in frame_bases(row):
+                below = self._depth(base, above + 1)
+                if below is None:
+                    # What stands on it cannot be read either: asking for the other bases as well might not end.
+                    return None
+                deepest = max(deepest, below)
+            self._depths[key] = 1 + deepest
+        depth = self._depths[key]
+        return depth if above + depth <= layout.MAX_DEPTH else None
 
     def climb(self, chunks: Sequence[ChunkId]) -> int:
         """Return the chunks that a reader opens for some, themselves included, as a set of bits, one for each
         `CLIMB_UNIT` of a chunk. Unions of such sets tell what a reader opens for several together.
         """
-        climbed, below, units = set(chunks), list(chunks), bytearray()
+        below, units = [stem(chunk) for chunk in chunks], bytearray()
+        climbed = set(below)
         while below:
             chunk = below.pop()
             found = self._found(chunk)
@@ -297,13 +303,13 @@ class Repository:
             place, directory, _ = found
             row = directory.frames[place.ordinal]
             if row.method == pack.DELTA:
-                more = [base for base in pack.frame_bases(row) if base not in climbed]
+                more = [base for base in frame_bases(row) if base not in climbed]
                 climbed.update(more)
                 below += more
-            self._add_units(chunk, pack.frame_lengths(row)[place.position], units)
+            self._add_units(chunk, frame_lengths(row)[place.position], units)
         return int.from_bytes(units, "little")
 
-    def _add_units(self, chunk: ChunkId, size: int, units: bytearray) -> None:
+    def _add_units(self, chunk: ChunkStem, size: int, units: bytearray) -> None:
         first = self._units.get(chunk)
         count = -(-size // layout.CLIMB_UNIT)
         if first is None:
@@ -326,7 +332,7 @@ class Repository:
         self.index_is_fresh = True
         return True
 
-    def _confirmed(self, chunk: ChunkId, place: Place) -> tuple[pack.Directory, sealing.FrameCipher] | None:
+    def _confirmed(self, chunk: ChunkId | ChunkStem, place: Place) -> tuple[pack.Directory, sealing.FrameCipher] | None:
         where = self.index.pack(place.pack)
         if where is None:
             return None
@@ -336,7 +342,7 @@ class Repository:
             return None
         return (directory, cipher) if directory.holds(chunk, place.ordinal, place.position) else None
 
-    def _found(self, chunk: ChunkId) -> tuple[Place, pack.Directory, sealing.FrameCipher] | None:
+    def _found(self, chunk: ChunkId | ChunkStem) -> tuple[Place, pack.Directory, sealing.FrameCipher] | None:
         """Return where a chunk is, as the pack's own directory confirms."""
         place = self.ready_index().lookup(chunk)
         confirmed = None if place is None else self._confirmed(chunk, place)
@@ -439,7 +445,7 @@ class Repository:
         except (Damaged, Unsupported, StoreError):
             return []
         below = set()
-        for base in {base for row in directory.frames for base in pack.frame_bases(row)}:
+        for base in {base for row in directory.frames for base in frame_bases(row)}:
             place = self.ready_index().lookup(base)
             where = None if place is None else self.index.pack(place.pack)
             if where is not None and where[0] in sizes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from keepstone.chunking import Chunker, Parameters, Secrets, kernels
 from keepstone.compression import LEVELS
-from keepstone.ids import ID_LENGTH, ChunkId
+from keepstone.ids import STEM_LENGTH, ChunkId
 from keepstone.repo import format as layout
 from keepstone.repo import pack
 
@@ -48,7 +48,7 @@ class Resembling:
     chunk: ChunkId
     data: bytes
     bases: bytes
-    """Ids of the base chunks, concatenated; none if nothing was at its place."""
+    """Stems of the base chunks, concatenated; none if nothing was at its place."""
     prefix: bytes
     """Their bytes."""
     climb: int
@@ -128,7 +128,7 @@ class Kinship:
             if not (gained := shared.pop(other, set())):
                 break
             more = batch[other]
-            fits = len(bases + more.bases) <= MOST_BASES * ID_LENGTH
+            fits = len(bases + more.bases) <= MOST_BASES * STEM_LENGTH
             if more.bases not in bases and fits and (climb | more.climb).bit_count() <= _CLIMBED:
                 # The likeliest base comes last: what is near is cheaper to refer to.
                 bases, prefix, climb = more.bases + bases, more.prefix + prefix, climb | more.climb

@@ -20,7 +20,7 @@ from typing import ParamSpec
 from keepstone.chunking import copied
 from keepstone.errors import Damaged, NotEnoughMemory, StoreError, Unsupported, UsageError
 from keepstone.hashing import chunk_id, stored_name
-from keepstone.ids import Buffer, ChunkId, PackId, WriterId
+from keepstone.ids import Buffer, ChunkId, PackId, WriterId, stem
 from keepstone.memory import give_back, large_piece
 from keepstone.repo import format as layout
 from keepstone.repo import index, log, pack
@@ -128,8 +128,8 @@ class Writer:
         self.totals.plain_bytes += len(data)
         if bases is not None and len(data) >= DELTA_FROM:
             prefix, climb = self._prefix(bases)
-            ids = b"".join(bases) if prefix else b""
-            self._add_resembling(Resembling(chunk, bytes(data), ids, prefix, climb), lane)
+            stems = b"".join(stem(base) for base in bases) if prefix else b""
+            self._add_resembling(Resembling(chunk, bytes(data), stems, prefix, climb), lane)
             return chunk
         if len(data) >= SINGLE_FROM:
             self._submit([(chunk, copied(data))], lane)

@@ -24,7 +24,6 @@ from keepstone.history.catalogue import Catalogue
 from keepstone.history.recipe import PIECES, Piece, Recipe, decode, short_pieces
 from keepstone.history.snapshot import Snapshot, snapshots
 from keepstone.ids import ChunkId
-from keepstone.repo import pack
 from keepstone.repo.pack import PACK_HEADER_LENGTH, TRAILER_LENGTH
 from keepstone.repo.repository import Repository
 from keepstone.work.explain_table import Note, Sums, Table
@@ -209,7 +208,7 @@ def _read_packs(repository: Repository, table: Table, parts: Parts) -> None:
         directory, _ = repository.directory(found, size)
         columns.add_pack(number, directory.frames)
         frames = sum(row.stored for row in directory.frames)
-        length = pack.directory_size(directory)
+        length = directory.length
         parts.headers += PACK_HEADER_LENGTH + TRAILER_LENGTH
         parts.directories += length
         parts.padding += size - frames - length - PACK_HEADER_LENGTH - TRAILER_LENGTH

@@ -22,7 +22,8 @@ import msgspec
 from keepstone.errors import ChunkMissing, StoreFull
 from keepstone.ids import ChunkId
 from keepstone.repo.cache import LocalIndex
-from keepstone.repo.pack import DELTA, FrameRow
+from keepstone.repo.directories import FrameRow
+from keepstone.repo.pack import DELTA
 from keepstone.sealing import TAG_LENGTH
 
 _MAP = 1 << 36

@@ -94,10 +94,10 @@ class Nights:
             return
         directory, _ = client._repository.directory(found, size)
         for row in directory.frames:
-            kind = "trees" if row.ids[:32] in trees else "deltas" if row.method == pack.DELTA else "whole"
-            spent[kind] += row.stored - 16
-            spent["seals"] += 16
-            spent["delta frames"] += row.method == pack.DELTA
+            kind = "trees" if row.ids[:32] in trees else "deltas" if row.delta else "whole"
+            spent[kind] += row.stored - row.tag
+            spent["seals"] += row.tag
+            spent["delta frames"] += row.delta
         lines = directory.length
         spent["directory"] += lines
         spent["seals"] += pack.PACK_HEADER_LENGTH + pack.TRAILER_LENGTH

@@ -17,6 +17,7 @@ from keepstone.ids import Buffer
 
 LEVELS: Mapping[str, int] = MappingProxyType({"off": 0, "fast": 1, "default": 3, "better": 9, "max": 19})
 
+_MAGIC = zstandard.FRAME_HEADER
 _PROBE = 16 * 1024
 _LONG_PREFIX = 96 * 1024
 _PROBE_FROM = 128 * 1024
@@ -66,9 +67,10 @@ def compress(data: bytes, level: int) -> bytes | None:
 
 
 def compress_delta(data: bytes, prefix: bytes, level: int = 1) -> bytes:
-    """Return the zstd frame of the data with `prefix` as its raw-content dictionary.
+    """Return the zstd frame of the data with `prefix` as its raw-content dictionary, without its first four bytes.
 
-    The lowest level finds what resembles the prefix as well as any; higher ones help what does not resemble it.
+    Those are the same for all. The lowest level finds what resembles the prefix as well as any; higher ones help what
+    does not resemble it.
 
     Raises:
         NotEnoughMemory: it takes more memory than there is.
@@ -85,9 +87,19 @@ def compress_delta(data: bytes, prefix: bytes, level: int = 1) -> bytes:
     )
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     try:
-        return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
+        packed = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
     except zstandard.ZstdError as error:
         raise NotEnoughMemory(f"Compression failed ({error}).", _LOWER) from error
+    return packed[len(_MAGIC) :]
+
+
+def decompress_delta(data: Buffer, size: int, name: str, prefix: bytes) -> bytes:
+    """Return exactly `size` bytes, of what `compress_delta` made.
+
+    Raises:
+        Damaged, NotEnoughMemory: as `decompress`.
+    """
+    return decompress(b"".join((_MAGIC, data)), size, name, prefix)
 
 
 def decompress(data: Buffer, size: int, name: str, prefix: bytes = b"") -> bytes:

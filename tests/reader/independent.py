@@ -183,6 +183,7 @@ def frames_of(directory: Any) -> tuple[list[tuple[int, int, bytes, bytes, bytes]
         mine = ids[32 * chunk : 32 * (chunk + count)]
         frames.append((method, size, mine, lengths, stems[16 * base : 16 * (base + below)]))
         chunk, base = chunk + count, base + below
+    need(not frames or frames[-1][0] != 4, "its last frame")
     need(len(ids) == 32 * chunk and len(each) == chunk and len(stems) == 16 * base, "its directory's columns")
     return frames, struct.unpack("<I", padding)[0]
 
@@ -229,7 +230,16 @@ class Pack:
 
     def frame(self, ordinal: int, base: Any) -> bytes:
         method, _, _, lengths, bases = self.frames[ordinal]
-        payload = self.part(0, ordinal, self._data[self.offsets[ordinal] : self.offsets[ordinal + 1]])
+        first = last = ordinal
+        while first and self.frames[first - 1][0] == 4:
+            first -= 1
+        while self.frames[last][0] == 4:
+            last += 1
+        payload = self.part(0, last, self._data[self.offsets[first] : self.offsets[last + 1]])
+        start = self.offsets[ordinal] - self.offsets[first]
+        payload = payload[start:][: self.frames[ordinal][1]] if ordinal < last else payload[start:]
+        if method in (3, 4):
+            method, payload = 2, bytes.fromhex("28b52ffd") + payload
         size = sum(length for (length,) in struct.iter_unpack("<I", lengths))
         if method == 0:
             need(len(payload) == size, "a raw frame")

@@ -11,7 +11,6 @@ import pytest
 
 import keepstone
 from containers import writers
-from keepstone.repo import pack
 from keepstone.store.posix import PosixStore
 from reader import independent
 from support import KEY, Place, noise, picture, words
@@ -39,7 +38,7 @@ def test_the_second_reader_restores_every_snapshot(tmp_path: Path, source: Path)
     with place.open(in_memory=True) as client:
         repository = client._repository
         directories = [repository.directory(*found)[0] for found in repository.list_packs()]
-    assert any(row.method == pack.DELTA for directory in directories for row in directory.frames)
+    assert any(row.delta for directory in directories for row in directory.frames)
     reader = independent.Repository(tmp_path / "repository", digits=KEY.secret)
     for number, (_, body) in enumerate(reader.snapshots()):
         target = tmp_path / f"out{number}"

@@ -275,18 +275,25 @@ def directory_and_frames(data: bytes) -> None:
     record, payload = split(data)
     header = layout.Header(layout.PACK, sealing.AES_256_GCM, golden().id).pack()
     frames: list[bytes] = []
+    sealed: list[tuple[int, bytes]] = []
     with contextlib.suppress(KeepstoneError):
         rows, _ = directories.decode(record, "it")
         for row in rows:
-            row.stored = min(max(row.stored, sealing.TAG_LENGTH), 4096)
-            length = row.stored - sealing.TAG_LENGTH
+            row.stored = min(max(row.stored, row.tag), 4096)
+            length = row.stored - row.tag
             frames.append(payload[:length].ljust(length, b"\0"))
             payload = payload[length:]
             _name_chunks(row, frames[-1])
+        joined = b""
+        for ordinal, (row, frame) in enumerate(zip(rows, frames, strict=True)):
+            joined += frame
+            if row.method != directories.JOINED:
+                sealed.append((ordinal, joined))
+                joined = b""
         record = directories.encode(directories.record(rows), sealing.TAG_LENGTH)
     pack_header, cipher = pack._new_key([], record, golden().keys, header, sealing.AES_256_GCM)
     parts = [pack_header]
-    parts += [_sealed(cipher, pack.FRAME, ordinal, frame) for ordinal, frame in enumerate(frames)]
+    parts += [_sealed(cipher, pack.FRAME, ordinal, frame) for ordinal, frame in sealed]
     parts.append(_sealed(cipher, pack.PADDING, 0, b""))
     parts.append(_sealed(cipher, pack.DIRECTORY, 0, record))
     descriptor = struct.pack("<Q", len(record) + sealing.TAG_LENGTH)
@@ -412,6 +419,10 @@ def _golden_directories() -> list[bytes]:
     return found
 
 
+def _small_pack(rows: list[FrameRow], payloads: list[bytes]) -> bytes:
+    return join(directories.encode(directories.record(rows), 16), b"".join(payloads))
+
+
 def _small_packs() -> list[bytes]:
     """Packs of a few bytes with frames of every method: a golden one is too large to be mutated well."""
     text = b"a few words, a few words, a few words" * 4
@@ -425,8 +436,9 @@ def _small_packs() -> list[bytes]:
     found = []
     for chosen in ([frames[0]], [frames[1]], [frames[2]], frames, []):
         rows = [FrameRow(f.method, len(f.payload) + 16, f.ids, f.lengths, f.bases) for f in chosen]
-        record = directories.encode(directories.record(rows), 16)
-        found.append(join(record, b"".join(f.payload for f in chosen)))
+        found.append(_small_pack(rows, [f.payload for f in chosen]))
+    bare = [pack.Frame(pack.DELTA, name, struct.pack("<I", len(text)), delta[4:], bytes(16))] * 3
+    found.append(_small_pack(pack._rows([frames[0], *bare]), [frames[0].payload, *(f.payload for f in bare)]))
     return found
 
 

@@ -89,7 +89,7 @@ def test_what_resembles_a_stored_chunk_costs_what_differs(tmp_path: Path) -> Non
     (changed,) = _store(place, (new, [base]))
     with place.open(in_memory=True) as client:
         repository = client._repository
-        (row,) = [row for _, row in _frames(repository) if row.method == pack.DELTA]
+        (row,) = [row for _, row in _frames(repository) if row.delta]
         assert row.ids == changed
         assert row.bases == stem(base)
         assert row.stored < 300
@@ -105,7 +105,7 @@ def test_what_gains_nothing_is_stored_by_itself(tmp_path: Path, data: str) -> No
     new = noise(5, 16_384) if data == "unlike" else words("old", 2_000)
     (chunk,) = _store(place, (new, [base]))
     with place.open(in_memory=True) as client:
-        assert not [row for _, row in _frames(client._repository) if row.method == pack.DELTA]
+        assert not [row for _, row in _frames(client._repository) if row.delta]
         assert client._repository.read_chunk(chunk) == new
 
 
@@ -153,7 +153,7 @@ def test_rows_that_moved_to_another_page_stand_on_where_they_came_from(tmp_path:
     with place.open(in_memory=True) as client:
         repository = client._repository
         (row,) = [row for _, row in _frames(repository) if row.ids == new]
-        assert row.method == pack.DELTA
+        assert row.delta
         assert row.bases == stem(ids[4])
         assert row.stored < 4_000
         assert repository.read_chunk(new) == b"".join(moved)
@@ -268,7 +268,7 @@ def test_check_names_the_files_that_stand_on_a_missing_base(tmp_path: Path) -> N
     file.write_bytes(_changed(words("history", 60_000), 2))
     place.backup([file.parent])
     with place.open(in_memory=True) as client:
-        assert [row for _, row in _frames(client._repository) if row.method == pack.DELTA]
+        assert [row for _, row in _frames(client._repository) if row.delta]
     for name in packs:
         place.store.delete(name)
     with place.open(in_memory=True) as client:
@@ -489,6 +489,6 @@ def test_the_previous_version_is_read_with_the_right_key_of_every_computer(tmp_p
     other = place.fresh("other")
     other.backup([folder])
     with other.open(in_memory=True) as client:
-        assert [row for _, row in _frames(client._repository) if row.method == pack.DELTA]
+        assert [row for _, row in _frames(client._repository) if row.delta]
         client.restore(client.snapshot("latest"), keepstone.RestoreOptions(target=os.fsencode(tmp_path / "out")))
     assert (tmp_path / "out" / str(folder).lstrip("/") / "a").read_bytes() == (folder / "a").read_bytes()

@@ -26,6 +26,11 @@ def _rows(rng: random.Random, frames: int) -> list[FrameRow]:
     return rows
 
 
+def _sealed_together(methods: str, stored: int = 100) -> list[FrameRow]:
+    """Return frames by their methods' digits."""
+    return [FrameRow(int(method), stored, bytes(32), _packed([10]), b"") for method in methods]
+
+
 def _packed(lengths: list[int]) -> bytes:
     return struct.pack(f"<{len(lengths)}I", *lengths)
 
@@ -93,3 +98,25 @@ def test_more_frames_than_the_format_allows_are_refused_before_memory_is_taken()
     packed = msgspec.msgpack.encode([bytes(frames), *[bytes(4 * frames)] * 4, b""])
     with pytest.raises(Unsupported, match="states"):
         directories.decode(msgspec.msgpack.encode([2, bytes(4), len(packed), packed, b""]), "it")
+
+
+@pytest.mark.parametrize("methods", ["0", "3", "43", "0443", "3434403"[:5] + "3", "12443"])
+def test_frames_that_are_sealed_together_come_back(methods: str) -> None:
+    rows = _sealed_together(methods)
+    assert directories.decode(directories.encode(directories.record(rows), 1), "it") == (rows, 1)
+
+
+@pytest.mark.parametrize("methods", ["4", "34", "40", "41", "42", "4430440"])
+def test_frames_that_are_sealed_together_with_none_are_refused(methods: str) -> None:
+    data = directories.encode(directories.record(_sealed_together(methods)), 1)
+    with pytest.raises(Unsupported, match="seals"):
+        directories.decode(data, "it")
+
+
+@pytest.mark.parametrize(("joined", "stored"), [(layout.MAX_JOINED, 20), (4, layout.MAX_JOINED_BYTES // 4 + 1)])
+def test_more_than_may_be_sealed_together_is_refused(joined: int, stored: int) -> None:
+    data = directories.encode(directories.record(_sealed_together("4" * joined + "3", stored)), 1)
+    with pytest.raises(Unsupported, match="more frames together"):
+        directories.decode(data, "it")
+    fewer = _sealed_together("4" * (joined - 1) + "3", stored)
+    assert directories.decode(directories.encode(directories.record(fewer), 1), "it") == (fewer, 1)

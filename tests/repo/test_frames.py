@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from keepstone.ids import ChunkId, ChunkStem, stem
-from keepstone.repo import pack
 from keepstone.repo.directories import frame_bases
 from keepstone.repo.repository import Repository
 from keepstone.repo.writer import writing
@@ -43,7 +42,7 @@ def _nights(place: Place) -> dict[ChunkId, bytes]:
 
 def _deltas(repository: Repository) -> int:
     directories = [repository.directory(found, size)[0] for found, size in repository.list_packs()]
-    return sum(row.method == pack.DELTA for directory in directories for row in directory.frames)
+    return sum(row.delta for directory in directories for row in directory.frames)
 
 
 def test_a_chain_is_decoded_once_for_all_chunks_that_stand_on_it(place: Place) -> None:

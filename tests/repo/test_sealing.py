@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,34 @@ def test_a_pack_opens_only_whole_and_in_its_repository() -> None:
         _open(stored, name, RepositoryId(b"S" * 16))
     with pytest.raises(Damaged):
         _open(other, name)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_frames_of_every_kind_are_read_one_by_one(seed: int) -> None:
+    """Deltas side by side share a seal: each is read all the same, and the pack as a whole."""
+    rng = random.Random(seed)
+    base = words("base", 2_000)
+    frames, plain = [], []
+    for number in range(rng.choice([1, 3, 300])):
+        data = noise(number, 300) if rng.random() < 0.2 else base[: rng.randrange(1, 2_000)] + bytes([number % 256])
+        chunk = [(chunk_id(SUBKEYS.chunk_id, data), data)]
+        delta = rng.random() < 0.8
+        frames.append(pack.make_delta(*chunk[0], b"s" * 16, base, 3) if delta else None)
+        frames[-1] = frames[-1] or pack.make_frame(chunk, 3)
+        plain.append(data)
+    stored = bytes(pack.build_pack(frames, SUBKEYS, REPOSITORY, sealing.AES_256_GCM))
+    directory = pack.verify_pack(stored, PackId(stored_name(stored)), SUBKEYS, REPOSITORY, lambda _: base)
+    read: Callable[[int, int], bytes] = lambda at, length: stored[at : at + length]  # noqa: E731
+    _, cipher = pack.open_directory(read, directory.pack, len(stored), SUBKEYS, REPOSITORY)
+    order = list(enumerate(plain))
+    rng.shuffle(order)
+    for ordinal, data in order:
+        at, length = pack.sealed_span(directory, ordinal)
+        assert length <= layout.JOINED_BYTES + directory.frames[ordinal].stored + 4_000
+        assert pack.open_frame(directory, ordinal, stored[at : at + length], cipher, lambda _: base) == data
+    seals = sum(row.tag > 0 for row in directory.frames)
+    alone = sum(frame.method != pack.DELTA for frame in frames)
+    assert alone <= seals <= 2 * alone + 1 + sum(len(frame.payload) for frame in frames) // layout.JOINED_BYTES
 
 
 def test_no_part_of_a_pack_can_stand_for_another() -> None:

@@ -89,9 +89,9 @@ class _Oracle:
             directory, _ = repository.directory(found, size)
             for row in directory.frames:
                 lengths = frame_lengths(row)
-                stored = explain_table.shares(row.stored - 16, memoryview(row.lengths).cast("I"))
+                stored = explain_table.shares(row.stored - row.tag, memoryview(row.lengths).cast("I"))
                 for at, (length, share) in enumerate(zip(lengths, stored, strict=True)):
-                    self.kept[row.ids[at * 32 : at * 32 + 32]] = (length, share, row.method == pack.DELTA)
+                    self.kept[row.ids[at * 32 : at * 32 + 32]] = (length, share, row.delta)
         self.needed: dict[bytes, list[int]] = defaultdict(list)
         self.by: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(NUMBERS, 0))
         for number, snapshot in enumerate(chosen):

@@ -30,7 +30,7 @@ from keepstone.hashing import SubKeys, keyed
 from keepstone.ids import ChunkId, ChunkStem, PackId, RepositoryId, stem
 from keepstone.repo import format as layout
 from keepstone.repo.kept import Kept
-from keepstone.repo.pack import DELTA, Directory
+from keepstone.repo.pack import Directory
 
 CHUNKS, PACKS, PACK_NUMBERS, INDEXES, FOLDERS, RECORDS = (
     b"chunks",
@@ -280,7 +280,7 @@ class LocalIndex:
             for chunk, ordinal, position in directory.entries():
                 mask = keyed(self._key, key := stem(chunk))
                 place = _mask(_PLACE.pack(number, ordinal, position), mask[:8]) + mask[8:16]
-                if directory.frames[ordinal].method != DELTA:
+                if not directory.frames[ordinal].delta:
                     whole[key] = place
                 elif self.lookup(chunk) is None:
                     deltas.setdefault(key, place)

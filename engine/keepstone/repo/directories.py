@@ -16,6 +16,10 @@ from keepstone.errors import Unsupported
 from keepstone.ids import ID_LENGTH, STEM_LENGTH, ChunkStem
 from keepstone.repo import format as layout
 
+RAW, ZSTD, DELTA, BARE, JOINED = range(5)
+"""Frame methods: bytes as they are; one zstd frame; one zstd frame with the base chunks as its prefix; the same without
+the four bytes by which such a frame is known; and such a one that is sealed together with the frame after it."""
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -27,6 +31,16 @@ class FrameRow(encoding.Row):
     ids: bytes
     lengths: bytes
     bases: bytes
+
+    @property
+    def delta(self) -> bool:
+        """Whether it stands on other chunks."""
+        return self.method in (DELTA, BARE, JOINED)
+
+    @property
+    def tag(self) -> int:
+        """How many of the stored bytes are a seal."""
+        return 0 if self.method == JOINED else sealing.TAG_LENGTH
 
 
 class FirstDirectory(encoding.Row):
@@ -166,9 +180,26 @@ def decode(data: bytes, name: str) -> tuple[list[FrameRow], int]:
         chunks = len(row.ids) // ID_LENGTH
         if len(row.ids) % ID_LENGTH or len(row.lengths) != chunks * 4 or not 0 < chunks <= layout.MAX_CHUNKS_IN_FRAME:
             raise Unsupported(name, "has a directory whose frames do not fit the format")
-        if not sealing.TAG_LENGTH <= row.stored <= layout.MAX_FRAME + sealing.TAG_LENGTH:
+        if not row.tag <= row.stored <= layout.MAX_FRAME + row.tag:
             raise Unsupported(name, f"has a frame of {row.stored} bytes, more than the format allows")
+    _check_joined(rows, name)
     return rows, _LENGTH.unpack(padding)[0]
+
+
+def _check_joined(rows: Sequence[FrameRow], name: str) -> None:
+    """See that frames are sealed together with others that are there, and that those are few and small."""
+    joined = length = 0
+    for row in rows:
+        if joined and row.method not in (JOINED, BARE):
+            raise Unsupported(name, "seals frames together that do not fit each other")
+        if row.method == JOINED:
+            joined, length = joined + 1, length + row.stored
+        else:
+            joined = length = 0
+        if joined >= layout.MAX_JOINED or length > layout.MAX_JOINED_BYTES:
+            raise Unsupported(name, "seals more frames together than the format allows")
+    if joined:
+        raise Unsupported(name, "seals its last frame together with none")
 
 
 def frame_lengths(row: FrameRow) -> tuple[int, ...]:

@@ -122,9 +122,9 @@ class Frames:
                 place, directory, _ = found
                 key = (directory.pack, place.ordinal)
                 row = directory.frames[place.ordinal]
-                if key not in uses and row.method == pack.DELTA:
+                if key not in uses and row.delta:
                     below += frame_bases(row)
-                elif row.method != pack.DELTA:
+                elif not row.delta:
                     whole[key] = found
                 uses[key] = uses.get(key, 0) + 1
                 counts[key] = len(row.ids) // ID_LENGTH
@@ -228,7 +228,7 @@ class Frames:
 
     def _opened(self, ordinal: int, directory: pack.Directory, cipher: sealing.FrameCipher, climb: Climb) -> _Opened:
         name = layout.pack_name(directory.pack)
-        sealed = self._read(name, directory.offsets[ordinal], directory.frames[ordinal].stored, directory.size)
+        sealed = self._read(name, *pack.sealed_span(directory, ordinal), directory.size)
         plain = pack.open_frame(directory, ordinal, sealed, cipher, lambda bases: self.read_bases(bases, climb, name))
         return _Opened(plain, directory.frames[ordinal])
 

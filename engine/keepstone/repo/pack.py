@@ -25,8 +25,8 @@ from keepstone.repo import directories
 from keepstone.repo import format as layout
 from keepstone.repo.directories import FrameRow, frame_lengths
 
-RAW, ZSTD, DELTA = 0, 1, 2
-"""Frame methods: bytes as they are; one zstd frame; one zstd frame with the base chunks as its prefix."""
+RAW, ZSTD, DELTA = directories.RAW, directories.ZSTD, directories.DELTA
+"""Methods of frames that are ready for a pack. How a delta is sealed is decided there."""
 
 FRAME, PADDING, DIRECTORY, DESCRIPTOR = 0, 1, 2, 3
 """Roles of the parts of a pack; role and ordinal make the nonce."""
@@ -120,7 +120,7 @@ def make_delta(
         if cost > (len(data) if alone is None else len(alone)) * 7 // 8:
             return None
     try:
-        same = compression.decompress(packed, len(data), "A delta frame", prefix) == data
+        same = compression.decompress_delta(packed, len(data), "A delta frame", prefix) == data
     except Damaged:
         same = False
     if not same:
@@ -153,7 +153,7 @@ def build_pack(
             a whole backup's time.
         release: let go of each payload when it is sealed, so that its memory serves what comes next.
     """
-    rows = [FrameRow(f.method, len(f.payload) + sealing.TAG_LENGTH, f.ids, f.lengths, f.bases) for f in frames]
+    rows = _rows(frames)
     record = directories.record(rows)
     content = sum(row.stored for row in rows)
     directory_length = len(directories.encode(record, 0)) + sealing.TAG_LENGTH
@@ -166,12 +166,18 @@ def build_pack(
     view = room(padded_size(size))[: padded_size(size)]
     view[:PACK_HEADER_LENGTH] = pack_header
     at = PACK_HEADER_LENGTH
-    for ordinal, frame in enumerate(frames):
-        end = at + len(frame.payload) + sealing.TAG_LENGTH
-        cipher.seal_into(FRAME, ordinal, frame.payload, view[at:end])
+    joined: list[bytes] = []
+    for ordinal, (row, frame) in enumerate(zip(rows, frames, strict=True)):
+        if row.method == directories.JOINED:
+            joined.append(frame.payload)
+        else:
+            payload = b"".join([*joined, frame.payload]) if joined else frame.payload
+            end = at + len(payload) + sealing.TAG_LENGTH
+            # A frame's number stands for one seal: its own, or that of all which are joined with it.
+            cipher.seal_into(FRAME, ordinal, payload, view[at:end])
+            at, joined = end, []
         if release:
             frame.payload = b""
-        at = end
     cipher.seal_into(PADDING, 0, bytes(padding - sealing.TAG_LENGTH), view[at : at + padding])
     at += padding
     cipher.seal_into(DIRECTORY, 0, listed, view[at : at + directory_length])
@@ -181,6 +187,26 @@ def build_pack(
     cipher.seal_into(DESCRIPTOR, 0, _DESCRIPTOR.pack(directory_length), view[at : -_TRAILER_END.size])
     view[-_TRAILER_END.size :] = _TRAILER_END.pack(TRAILER_LENGTH)
     return view
+
+
+def _rows(frames: Sequence[Frame]) -> list[FrameRow]:
+    """Return the lines of frames. Deltas are mostly smaller than a seal is worth, so those side by side share one."""
+    rows: list[FrameRow] = []
+    joined = count = 0
+    for frame in frames:
+        if rows and rows[-1].method == directories.BARE and frame.method == DELTA:
+            joined, count = joined + rows[-1].stored - sealing.TAG_LENGTH, count + 1
+            if joined <= layout.JOINED_BYTES and count < layout.MAX_JOINED:
+                rows[-1].method = directories.JOINED
+                rows[-1].stored -= sealing.TAG_LENGTH
+            else:
+                joined = count = 0
+        else:
+            joined = count = 0
+        method = directories.BARE if frame.method == DELTA else frame.method
+        stored = len(frame.payload) + sealing.TAG_LENGTH
+        rows.append(FrameRow(method, stored, frame.ids, frame.lengths, frame.bases))
+    return rows
 
 
 def _new_key(
@@ -304,17 +330,47 @@ def end_length(directory: Directory) -> int:
     return directory.length + TRAILER_LENGTH
 
 
+def sealed_with(directory: Directory, ordinal: int) -> tuple[int, int]:
+    """Return the first and the last of the frames that are sealed together with a frame."""
+    first = last = ordinal
+    while first and directory.frames[first - 1].method == directories.JOINED:
+        first -= 1
+    while directory.frames[last].method == directories.JOINED:
+        last += 1
+    return first, last
+
+
+def sealed_span(directory: Directory, ordinal: int) -> tuple[int, int]:
+    """Return where the sealed bytes are that a frame is read from, as offset and length."""
+    first, last = sealed_with(directory, ordinal)
+    start = directory.offsets[first]
+    return start, directory.offsets[last] + directory.frames[last].stored - start
+
+
 def open_frame(
     directory: Directory, ordinal: int, sealed: Buffer, cipher: sealing.FrameCipher, bases: BaseReader
 ) -> bytes:
     """Return the plaintext of a frame: its chunks, concatenated.
+
+    Args:
+        sealed: what stands at its `sealed_span`.
 
     Raises:
         Damaged: the frame is not what was sealed.
     """
     name = layout.pack_name(directory.pack)
     size = frame_size(directory, ordinal)
-    return bytes(_unpack(directory, ordinal, cipher.open(FRAME, ordinal, sealed, name), size, bases))
+    first, last = sealed_with(directory, ordinal)
+    payload: Buffer = cipher.open(FRAME, last, sealed, name)
+    if first < last:
+        payload = _own_part(directory, ordinal, payload, first)
+    return bytes(_unpack(directory, ordinal, payload, size, bases))
+
+
+def _own_part(directory: Directory, ordinal: int, payload: Buffer, first: int) -> memoryview:
+    """Return a frame's own part of what is sealed together."""
+    row, start = directory.frames[ordinal], directory.offsets[ordinal] - directory.offsets[first]
+    return memoryview(payload)[start : start + row.stored - row.tag]
 
 
 def frame_size(directory: Directory, ordinal: int) -> int:
@@ -325,7 +381,7 @@ def frame_size(directory: Directory, ordinal: int) -> int:
     """
     row = directory.frames[ordinal]
     name = layout.pack_name(directory.pack)
-    if row.method not in (RAW, ZSTD, DELTA):
+    if row.method not in (RAW, ZSTD) and not row.delta:
         raise Unsupported(name, f"has a frame of method {row.method}, which this version of Keepstone does not know")
     size = sum(frame_lengths(row))
     if size > layout.MAX_FRAME:
@@ -341,7 +397,11 @@ def _unpack(directory: Directory, ordinal: int, payload: Buffer, size: int, base
         if len(payload) != size:
             raise Damaged(name, f"frame {ordinal} has another length than its directory says")
         return payload
-    return compression.decompress(payload, size, name, bases(row.bases) if row.method == DELTA else b"")
+    if not row.delta:
+        return compression.decompress(payload, size, name)
+    if row.method == DELTA:
+        return compression.decompress(payload, size, name, bases(row.bases))
+    return compression.decompress_delta(payload, size, name, bases(row.bases))
 
 
 def frame_chunks(row: FrameRow, plain: Buffer, key: bytes, name: str) -> Iterator[tuple[ChunkId, memoryview]]:
@@ -397,11 +457,15 @@ def _verify_parts(
     )
     if view[:PACK_HEADER_LENGTH] != view[-TRAILER_LENGTH:][:PACK_HEADER_LENGTH]:
         raise Damaged(name, "its header is not the one that its trailer repeats")
-    scratch = bytearray(max((row.stored for row in directory.frames), default=0))
+    longest = max((row.stored for row in directory.frames), default=0)
+    scratch = bytearray(longest + layout.MAX_JOINED_BYTES)
     for ordinal, row in enumerate(directory.frames):
-        at = directory.offsets[ordinal]
         size = frame_size(directory, ordinal)
-        payload = cipher.open_into(FRAME, ordinal, view[at : at + row.stored], name, scratch)
+        first, last = sealed_with(directory, ordinal)
+        at, length = sealed_span(directory, ordinal)
+        payload = cipher.open_into(FRAME, last, view[at : at + length], name, scratch)
+        if first < last:
+            payload = _own_part(directory, ordinal, payload, first)
         if ordinal in verified:
             if payload != verified[ordinal]:
                 raise Damaged(name, f"frame {ordinal} is not the one that was verified")

@@ -274,7 +274,7 @@ class Repository:
             return None
         place, directory, _ = found
         row = directory.frames[place.ordinal]
-        if row.method != pack.DELTA:
+        if not row.delta:
             return 0
         key = (place.pack, place.ordinal)
         if key not in self._depths:
@@ -302,7 +302,7 @@ class Repository:
                 continue
             place, directory, _ = found
             row = directory.frames[place.ordinal]
-            if row.method == pack.DELTA:
+            if row.delta:
                 more = [base for base in frame_bases(row) if base not in climbed]
                 climbed.update(more)
                 below += more

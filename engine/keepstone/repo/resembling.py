@@ -29,7 +29,7 @@ HARD_BYTES = 32 * 1024 * 1024
 """So much of a run is compressed as hard as can be: about what a day changes in a database beyond recognition. It
 takes a tenth off what the night stores, for a second of one core."""
 
-_CLIMBED = 1024
+_CLIMBED = 2048
 """A chunk gets further bases only while a reader holds no more than this for it, in units of `CLIMB_UNIT`."""
 
 _RUN = 16

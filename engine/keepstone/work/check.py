@@ -204,9 +204,9 @@ class _Check:
         view = memoryview(stored)
         _, cipher = repository.directory(directory.pack, directory.size)
         for ordinal, row in enumerate(directory.frames):
-            at = directory.offsets[ordinal]
+            at, length = pack.sealed_span(directory, ordinal)
             try:
-                plain = pack.open_frame(directory, ordinal, view[at : at + row.stored], cipher, repository.base_reader)
+                plain = pack.open_frame(directory, ordinal, view[at : at + length], cipher, repository.base_reader)
                 for _ in pack.frame_chunks(row, plain, repository.keys.chunk_id, name):
                     pass
             except (Damaged, Unsupported):

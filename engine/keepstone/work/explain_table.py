@@ -23,8 +23,6 @@ from keepstone.errors import ChunkMissing, StoreFull
 from keepstone.ids import ChunkId
 from keepstone.repo.cache import LocalIndex
 from keepstone.repo.directories import FrameRow
-from keepstone.repo.pack import DELTA
-from keepstone.sealing import TAG_LENGTH
 
 _MAP = 1 << 36
 """Address space for the table of trees; its file is as long as what is in it."""
@@ -58,14 +56,14 @@ class Columns:
         for row in frames:
             self._frames.append(self.count)
             lengths = memoryview(row.lengths).cast("I")
-            payload = row.stored - TAG_LENGTH
+            payload = row.stored - row.tag
             plain.append(row.lengths)
             stored.extend((payload,) if len(lengths) == 1 else shares(payload, lengths))
-            delta += (b"\1" if row.method == DELTA else b"\0") * len(lengths)
+            delta += (b"\1" if row.delta else b"\0") * len(lengths)
             self.count += len(lengths)
             self.plain_size += sum(lengths)
             self.payload += payload
-            self.seals += TAG_LENGTH
+            self.seals += row.tag
         written(self._files["plain"].write, b"".join(plain))
         written(self._files["stored"].write, stored.tobytes())
         written(self._files["delta"].write, bytes(delta))

@@ -47,8 +47,10 @@ CLIMB_UNIT = 16 * 1024
 WRITTEN_CLIMB, MAX_CLIMB = 4096, 8192
 """The same for all that a reader holds while it opens one chunk: each base, and all that it stands on, once each, in
 units of `CLIMB_UNIT` that are begun."""
-JOINED_BYTES, MAX_JOINED_BYTES, MAX_JOINED = 16 * 1024, 64 * 1024, 1024
-"""So much a writer, and a reader, lets the frames before the last one of a seal hold, and how many there may be."""
+JOINED_BYTES = 4 * 1024
+"""So much a writer seals together: who reads one frame of it opens all."""
+MAX_JOINED_BYTES, MAX_JOINED = 64 * 1024, 1024
+"""So much a reader lets the frames before the last one of a seal hold, and so many there may be with the last."""
 MAX_CHUNKS_IN_FRAME = 65_535
 MAX_PACK = 256 * 1024 * 1024
 MAX_DIRECTORY = 32 * 1024 * 1024

@@ -192,20 +192,18 @@ def build_pack(
 def _rows(frames: Sequence[Frame]) -> list[FrameRow]:
     """Return the lines of frames. Deltas are mostly smaller than a seal is worth, so those side by side share one."""
     rows: list[FrameRow] = []
-    joined = count = 0
+    sealed = count = 0
     for frame in frames:
-        if rows and rows[-1].method == directories.BARE and frame.method == DELTA:
-            joined, count = joined + rows[-1].stored - sealing.TAG_LENGTH, count + 1
-            if joined <= layout.JOINED_BYTES and count < layout.MAX_JOINED:
-                rows[-1].method = directories.JOINED
-                rows[-1].stored -= sealing.TAG_LENGTH
-            else:
-                joined = count = 0
+        size = len(frame.payload)
+        delta = frame.method == DELTA
+        if delta and 0 < count < layout.MAX_JOINED and sealed + size <= layout.JOINED_BYTES:
+            rows[-1].method = directories.JOINED
+            rows[-1].stored -= sealing.TAG_LENGTH
         else:
-            joined = count = 0
-        method = directories.BARE if frame.method == DELTA else frame.method
-        stored = len(frame.payload) + sealing.TAG_LENGTH
-        rows.append(FrameRow(method, stored, frame.ids, frame.lengths, frame.bases))
+            sealed = count = 0
+        sealed, count = (sealed + size, count + 1) if delta else (0, 0)
+        method = directories.BARE if delta else frame.method
+        rows.append(FrameRow(method, size + sealing.TAG_LENGTH, frame.ids, frame.lengths, frame.bases))
     return rows
 
 

@@ -196,8 +196,8 @@ class Tape:
             yield part
 
 
-WAITING = 16
-"""Pieces that are made ahead."""
+WAITING = 64
+"""Pieces that are made ahead: twice what the encoder's threads take at once, so that they seldom wait."""
 
 
 def ahead(pieces: Pieces) -> Generator[bytes, None, None]:

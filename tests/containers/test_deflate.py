@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -92,7 +93,7 @@ def long_samples(seed: int) -> Iterator[bytes]:
 
 
 @pytest.mark.skipif(not compressor.COMPILED, reason="the compiled encoders are not built")
-@pytest.mark.parametrize("level", range(4, 10))
+@pytest.mark.parametrize("level", range(1, 10))
 def test_many_threads_write_what_one_writes(level: int) -> None:
     from keepstone.containers import _deflate
 
@@ -119,6 +120,18 @@ def test_a_section_is_the_same_with_many_threads() -> None:
             encoder = _deflate.Encoder(0, 6, 8, threads)
             both.append(encoder.compress(data) + encoder.cut())
         assert both[0] == both[1]
+
+
+@pytest.mark.skipif(not compressor.COMPILED, reason="the compiled encoders are not built")
+def test_an_encoder_may_be_left_while_its_threads_work() -> None:
+    from keepstone.containers import _deflate
+
+    data = next(long_samples(2))
+    for size, level in product(range(300_000, len(data), 150_000), (1, 9)):
+        whole = encoded(_deflate.Encoder(0, level, 8), data, 65_536)
+        left = _deflate.Encoder(0, level, 8, 4)
+        assert whole.startswith(b"".join(left.compress(data[at : at + 65_536]) for at in range(0, size, 65_536)))
+        del left
 
 
 @pytest.mark.parametrize("memory", [7, 8, 9])

@@ -6,27 +6,34 @@
 // symbols a block holds and whether it may end early, and in what happens at the very end of the input, where gzip
 // compares bytes that are no longer input. So the window is kept exactly as gzip keeps it.
 //
-// Searching is nearly all of the work. A long input is searched in several parts at once, each by a thread; what they
-// find is put together where the searches meet, and then written block by block.
+// Searching is nearly all of the work. A long input is searched in parts, each by a thread; while they are at work the
+// caller puts together what others found, where the searches meet, and writes it block by block.
 
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+
+#include <stdatomic.h>
 
 #include "_search.h"
 
 enum { ZLIB, GZIP, INFO_ZIP, FLUSHED }; // the encoder's number in a recipe
 
 #define MOST_THREADS 8
+#define MOST_PARTS (MOST_THREADS + 1) // one more than threads are wanted, so that none waits while the caller writes
 #define EARLY ((size_t)256 << 10) // of this much each piece is searched as it comes: a wrong encoder is soon found out
-#define PART ((size_t)512 << 10)  // the least that is worth a thread
+#define PART ((size_t)512 << 10)
+#define SHORTEST (4 * WINDOW) // that is worth a thread, where the input ends
+#define LOOK (2 * WINDOW)     // a search reads at most this far ahead
 
-// What one thread searches.
+// What one thread searches, in a copy of its own: the caller's input grows and moves meanwhile.
 typedef struct {
     searcher *search;
     beginnings *seen;
-    const input *in;
+    uint8_t *bytes;
+    input in;
     uint64_t begin, end;
+    const atomic_int *given_up;
     PyThread_type_lock done; // held until the thread has ended
 } part;
 
@@ -34,7 +41,11 @@ typedef struct {
     settings set;
     int flushes, threads, ended, failed;
     unsigned symbols; // of a block
-    part parts[MOST_THREADS]; // the first is the caller's, and its search the one that goes on
+    searcher *search; // the one from the beginning: what it finds counts
+    part parts[MOST_PARTS];
+    int oldest, running; // of the parts: those at work, or not yet put together
+    uint64_t given_out;  // all input before this is a part's, or the caller's own
+    atomic_int given_up;
     // input that is still needed
     uint8_t *held;
     size_t held_length, held_room;
@@ -80,8 +91,30 @@ static void end_part(part *p)
     if (p->search)
         end_search(p->search);
     free(p->seen);
+    free(p->bytes);
     if (p->done)
         PyThread_free_lock(p->done);
+}
+
+static void wait_for(part *p)
+{
+    PyThread_acquire_lock(p->done, WAIT_LOCK);
+    PyThread_release_lock(p->done);
+}
+
+// Waits for its threads, which soon give up.
+static void end_encoder(encoder *e)
+{
+    e->given_up = 1;
+    for (; e->running; e->running--, e->oldest = (e->oldest + 1) % MOST_PARTS)
+        wait_for(e->parts + e->oldest);
+    for (int n = 0; n < MOST_PARTS; n++)
+        end_part(e->parts + n);
+    if (e->search)
+        end_search(e->search);
+    free(e->held);
+    free(e->out.bytes);
+    free(e);
 }
 
 // Adds a literal (distance 0) or a match to the block; returns whether the block ends with it.
@@ -137,85 +170,129 @@ static void take(encoder *e, searcher *s, size_t from)
 static void search_part(void *argument)
 {
     part *p = argument;
-    begin_at(p->search, p->in, p->begin);
-    begin_search(p->search, p->in, p->seen);
-    search_up_to(p->search, p->in, p->end);
+    begin_at(p->search, &p->in, p->begin);
+    begin_search(p->search, &p->in, p->seen);
+    for (uint64_t to = p->begin; to < p->end && !*p->given_up;) {
+        to = p->end - to > WINDOW ? to + WINDOW : p->end;
+        search_up_to(p->search, &p->in, to);
+    }
     PyThread_release_lock(p->done);
 }
 
-// Starts the thread of a part. Returns 0 if there is no memory or no thread for it.
-static int launch(encoder *e, part *p)
+// Starts a thread for a part of the input. Returns 0 if there is no memory or no thread for it.
+static int launch(encoder *e, const input *in, uint64_t begin, uint64_t end)
 {
+    part *p = e->parts + (e->oldest + e->running) % MOST_PARTS;
+    uint64_t from = begin - WINDOW, to = in->end - end > LOOK ? end + LOOK : in->end;
     if (!p->search && !(p->search = start_search(&e->set)))
         return 0;
     if (!p->seen && !(p->seen = malloc(sizeof *p->seen)))
         return 0;
+    if (!p->bytes && !(p->bytes = malloc(WINDOW + PART + LOOK)))
+        return 0;
     if (!p->done && !(p->done = PyThread_allocate_lock()))
         return 0;
-    if (!expect(p->search, (size_t)(p->in->end - p->begin)))
+    taken(p->search);
+    if (!expect(p->search, (size_t)(to - begin)))
         return 0;
+    memcpy(p->bytes, in->bytes + (from - in->begin), (size_t)(to - from));
+    p->in = (input){p->bytes, from, to, in->final && to == in->end};
+    p->begin = begin;
+    p->end = end;
+    p->given_up = &e->given_up;
     PyThread_acquire_lock(p->done, WAIT_LOCK);
-    if (PyThread_start_new_thread(search_part, p) != (unsigned long)-1)
+    if (PyThread_start_new_thread(search_part, p) != (unsigned long)-1) {
+        e->running++;
         return 1;
+    }
     PyThread_release_lock(p->done);
     return 0;
 }
 
-// Divides the input from a place on and starts a thread for each part but the first. Returns the number of parts.
-static int divide(encoder *e, const input *in, uint64_t from)
+// Searches up to a place in the input, and takes what is found.
+static void search_here(encoder *e, const input *in, uint64_t end)
 {
-    size_t left = (size_t)(in->end - from), count = left / PART;
-    if (e->set.level < 4 || from < EARLY || count < 2 || e->threads < 2)
-        return 1;
-    if (count > (size_t)e->threads)
-        count = (size_t)e->threads;
-    // The caller writes what it found while the others are still searching, so its part is a fifth smaller.
-    size_t share = left * 5 / (5 * count - 1);
-    for (int n = 1; n < (int)count; n++) {
-        part *p = e->parts + n;
-        size_t after = share * (count - (size_t)n - 1);
-        p->in = in;
-        p->begin = (in->end - after - share) / WINDOW * WINDOW;
-        p->end = after ? (in->end - after) / WINDOW * WINDOW : in->end;
-        if (!launch(e, p))
-            return n;
-    }
-    return (int)count;
-}
-
-// Searches all input that is held, and takes what is found.
-static void search_held(encoder *e, int final)
-{
-    input in = {e->held, e->held_at, e->held_at + e->held_length, final};
-    part *first = e->parts;
-    uint64_t from = place(first->search);
-
-    if (!expect(first->search, (size_t)(in.end - from))) {
+    uint64_t from = place(e->search);
+    if (e->failed || from >= end)
+        return;
+    if (!expect(e->search, (size_t)(end - from) + MOST)) {
         e->failed = 1;
         return;
     }
-    int count = divide(e, &in, from);
-    search_up_to(first->search, &in, count > 1 ? first[1].begin : in.end);
-    take(e, first->search, 0);
-    for (int n = 1; n < count; n++) {
-        PyThread_acquire_lock(e->parts[n].done, WAIT_LOCK);
-        PyThread_release_lock(e->parts[n].done);
+    search_up_to(e->search, in, end);
+    take(e, e->search, 0);
+}
+
+// Puts what the oldest part found behind what was found before it.
+static void put_together(encoder *e, const input *in)
+{
+    part *p = e->parts + e->oldest;
+    search_here(e, in, p->begin);
+    wait_for(p);
+    e->oldest = (e->oldest + 1) % MOST_PARTS;
+    e->running--;
+    if (e->failed || !expect(e->search, (size_t)(p->in.end + MOST - p->begin))) {
+        e->failed = 1;
+        return;
     }
-    for (int n = 1; n < count; n++) {
-        part *p = e->parts + n;
-        long known = meet(first->search, &in, p->seen);
-        if (known < 0) {
-            search_up_to(first->search, &in, p->end);
-            continue;
+    long known = meet(e->search, in, p->seen);
+    take(e, e->search, 0);
+    if (known < 0) {
+        search_here(e, in, p->end);
+        return;
+    }
+    take(e, p->search, (size_t)known);
+    searcher *met = e->search;
+    e->search = p->search;
+    p->search = met;
+}
+
+// Starts threads for as much of the input as there is.
+static void give_out(encoder *e, const input *in)
+{
+    int own = in->final && !e->running; // where all is at an end, the caller would have nothing to do but to wait
+    if (e->given_out < EARLY)
+        e->given_out = EARLY;
+    while (in->end > e->given_out) {
+        uint64_t left = in->end - e->given_out, size = PART;
+        if (!in->final) {
+            if (left < PART + LOOK)
+                return;
+        } else {
+            if (left < SHORTEST * (own ? 2 : 1))
+                return;
+            size = left / (uint64_t)e->threads / WINDOW * WINDOW;
+            size = size < SHORTEST ? SHORTEST : size > PART ? PART : size;
+            if (left - size < SHORTEST)
+                size = left < PART ? left : PART;
         }
-        take(e, first->search, 0);
-        take(e, p->search, (size_t)known);
-        searcher *met = first->search;
-        first->search = p->search;
-        p->search = met;
+        if (!own) {
+            if (e->running > e->threads)
+                put_together(e, in);
+            if (e->failed || !launch(e, in, e->given_out, e->given_out + size)) {
+                e->threads = 1;
+                return;
+            }
+        }
+        own = 0;
+        e->given_out += size;
     }
-    search_up_to(first->search, &in, in.end);
-    take(e, first->search, 0);
+}
+
+// Searches what is held, as far as it is for this thread to do, and takes what was found.
+static void search_held(encoder *e, int final)
+{
+    input in = {e->held, e->held_at, e->held_at + e->held_length, final};
+    int several = e->threads > 1 && e->set.level > 3;
+    if (several)
+        give_out(e, &in);
+    if (several && e->threads > 1 && !final) {
+        search_here(e, &in, in.end < EARLY ? in.end : EARLY);
+        return;
+    }
+    while (e->running)
+        put_together(e, &in);
+    search_here(e, &in, in.end);
 }
 
 enum { GO_ON, CUT, FINISH }; // what comes after the input: more of it, another section, nothing
@@ -225,7 +302,7 @@ static void drop(encoder *e)
 {
     uint64_t needed = e->at > 3 * WINDOW ? e->at - 3 * WINDOW : 0;
     size_t gone = (size_t)(needed - e->held_at);
-    if (needed <= e->held_at)
+    if (needed <= e->held_at || gone < e->held_length / 2)
         return;
     memmove(e->held, e->held + gone, e->held_length -= gone);
     e->held_at = needed;
@@ -249,18 +326,14 @@ static void run(encoder *e, const uint8_t *data, size_t left, int then)
         e->held_length += more;
         data += more;
         left -= more;
-        uint64_t from = place(e->parts->search);
-        size_t batch = e->threads > 1 && e->set.level > 3 && from >= EARLY ? (size_t)e->threads * 2 * PART : 0;
-        if ((then != GO_ON && !left) || e->held_at + e->held_length - from >= batch) {
-            search_held(e, then != GO_ON && !left);
-            if (e->failed)
-                return;
-            drop(e);
-        }
+        search_held(e, then != GO_ON && !left);
+        if (e->failed)
+            return;
+        drop(e);
     } while (left);
     if (then == GO_ON)
         return;
-    searcher *s = e->parts->search;
+    searcher *s = e->search;
     if (s->pending) {
         add(e, 0, s->window[s->at - 1]);
         e->at++;
@@ -314,7 +387,7 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     e->threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
     e->symbols = ancestor ? MOST_SYMBOLS : 1u << (memory + 6);
     begin_block(&e->block);
-    if (!(e->parts->search = start_search(&e->set))) {
+    if (!(e->search = start_search(&e->set))) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
@@ -325,11 +398,7 @@ static void encoder_dealloc(Encoder *self)
 {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     if (self->e) {
-        for (int n = 0; n < MOST_THREADS; n++)
-            end_part(self->e->parts + n);
-        free(self->e->held);
-        free(self->e->out.bytes);
-        free(self->e);
+        end_encoder(self->e);
     }
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);

@@ -16,7 +16,7 @@
 #define AHEAD (MOST + LEAST + 1)
 #define FARTHEST (WINDOW - AHEAD)
 #define TOO_FAR 4096u
-#define DEEP_BITS 15
+#define DEEP_BITS 16
 #define BATCH 240u         // strings are entered this far ahead; less than AHEAD by more than eight
 #define FARTHEST_DOUBT 120u // half of it
 #define FEW_STEPS 8u

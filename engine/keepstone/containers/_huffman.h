@@ -118,24 +118,31 @@ static void make_codes(tree *t, const unsigned *counts)
             t->code[n] = (uint16_t)reversed(next[t->length[n]]++, t->length[n]);
 }
 
-// A binary heap from index 1, the least frequent first; of equals, the shallower.
+// A binary heap from index 1, the least frequent first; of equals, the shallower. An item is a node, and above it what it
+// is compared by: its frequency, and how deep the tree below it is.
 typedef struct {
-    int item[HEAP + 2], count, sorted; // items from `sorted` on are done, in order of falling frequency
-    uint8_t depth[HEAP + 2];
+    uint64_t item[HEAP + 2];
+    int count, sorted; // items from `sorted` on are done, in order of falling frequency
 } heap;
 
-static int before(const tree *t, const heap *h, int n, int m)
+#define NO_ITEM UINT64_MAX // stands behind the last one
+
+static uint64_t item_of(unsigned freq, unsigned depth, int node)
 {
-    return t->freq[n] < t->freq[m] || (t->freq[n] == t->freq[m] && h->depth[n] <= h->depth[m]);
+    return (uint64_t)freq << 24 | depth << 16 | (unsigned)node;
 }
 
-static void sink(const tree *t, heap *h, int at)
+static int before(uint64_t n, uint64_t m)
 {
-    int moved = h->item[at];
+    return n >> 16 <= m >> 16;
+}
+
+static void sink(heap *h, int at)
+{
+    uint64_t moved = h->item[at];
     for (int below = at << 1; below <= h->count; below <<= 1) {
-        if (below < h->count && before(t, h, h->item[below + 1], h->item[below]))
-            below++;
-        if (before(t, h, moved, h->item[below]))
+        below += before(h->item[below + 1], h->item[below]);
+        if (before(moved, h->item[below]))
             break;
         h->item[at] = h->item[below];
         at = below;
@@ -150,9 +157,9 @@ static void limit_lengths(block *b, tree *t, heap *h, const tree *fixed, const u
     unsigned counts[16] = {0};
     int overflow = 0, at;
 
-    t->length[h->item[h->sorted]] = 0;
+    t->length[(uint16_t)h->item[h->sorted]] = 0;
     for (at = h->sorted + 1; at < HEAP; at++) {
-        int n = h->item[at], bits = t->length[t->parent[n]] + 1, more;
+        int n = (uint16_t)h->item[at], bits = t->length[t->parent[n]] + 1, more;
         if (bits > most)
             bits = most, overflow++;
         t->length[n] = (uint16_t)bits;
@@ -174,7 +181,7 @@ static void limit_lengths(block *b, tree *t, heap *h, const tree *fixed, const u
     }
     for (int bits = overflow ? most : 0; bits; bits--)
         for (unsigned left = counts[bits]; left;) {
-            int n = h->item[--at];
+            int n = (uint16_t)h->item[--at];
             if (n > t->last)
                 continue;
             b->best += ((long)bits - t->length[n]) * t->freq[n];
@@ -192,35 +199,38 @@ static void build(block *b, tree *t, int symbols, const tree *fixed, const uint8
     h.count = 0, h.sorted = HEAP, t->last = -1;
     for (int n = 0; n < symbols; n++) {
         if (t->freq[n]) {
-            h.item[++h.count] = t->last = n;
-            h.depth[n] = 0;
+            h.item[++h.count] = item_of(t->freq[n], 0, n);
+            t->last = n;
         } else {
             t->length[n] = 0;
         }
     }
     // There are always two codes, used or not.
     while (h.count < 2) {
-        int n = h.item[++h.count] = t->last < 2 ? ++t->last : 0;
+        int n = t->last < 2 ? ++t->last : 0;
         t->freq[n] = 1;
-        h.depth[n] = 0;
+        h.item[++h.count] = item_of(1, 0, n);
         b->best--;
         if (fixed)
             b->fixed -= fixed->length[n];
     }
+    h.item[h.count + 1] = NO_ITEM;
     for (int n = h.count / 2; n; n--)
-        sink(t, &h, n);
+        sink(&h, n);
     do {
-        int n = h.item[1], m;
-        h.item[1] = h.item[h.count--];
-        sink(t, &h, 1);
-        m = h.item[1];
-        h.item[--h.sorted] = n;
-        h.item[--h.sorted] = m;
-        t->freq[node] = (uint16_t)(t->freq[n] + t->freq[m]);
-        h.depth[node] = (uint8_t)((h.depth[n] >= h.depth[m] ? h.depth[n] : h.depth[m]) + 1);
-        t->parent[n] = t->parent[m] = (uint16_t)node;
-        h.item[1] = node++;
-        sink(t, &h, 1);
+        uint64_t least = h.item[1], next;
+        h.item[1] = h.item[h.count];
+        h.item[h.count--] = NO_ITEM;
+        sink(&h, 1);
+        next = h.item[1];
+        h.item[--h.sorted] = least;
+        h.item[--h.sorted] = next;
+        unsigned depth = (uint8_t)(least >> 16), other = (uint8_t)(next >> 16);
+        t->freq[node] = (uint16_t)(t->freq[(uint16_t)least] + t->freq[(uint16_t)next]);
+        t->parent[(uint16_t)least] = t->parent[(uint16_t)next] = (uint16_t)node;
+        h.item[1] = item_of(t->freq[node], (uint8_t)((depth >= other ? depth : other) + 1), node);
+        node++;
+        sink(&h, 1);
     } while (h.count >= 2);
     h.item[--h.sorted] = h.item[1];
     limit_lengths(b, t, &h, fixed, extra, base, most);

@@ -160,15 +160,27 @@ static uint64_t place(const searcher *e)
     return e->origin + e->at;
 }
 
+static unsigned lesser(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
 // Searches up to a place in the input, or as far as it goes.
 static void search_up_to(searcher *e, const input *in, uint64_t end)
 {
-    if (e->set.level > 3)
-        while (place(e) < end && ready(e, in))
-            step_lazy(e);
-    else
-        while (place(e) < end && ready(e, in))
+    while (place(e) < end && ready(e, in)) {
+        if (e->set.level <= 3) {
             step_fast(e);
+            continue;
+        }
+        // Up to here there is nothing to refill and nothing to slide.
+        unsigned stop = e->ahead > AHEAD ? lesser(e->at + e->ahead - AHEAD, WINDOW + FARTHEST) : 0;
+        if (end - e->origin < stop)
+            stop = (unsigned)(end - e->origin);
+        do
+            step_lazy(e);
+        while (e->at < stop);
+    }
 }
 
 // Begins in the midst of the input, at a multiple of WINDOW with one before it, where the real window would lie so as well.

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,8 @@ from keepstone.containers import (
     Node,
     Unwrapped,
     compressor,
+    leaves,
+    spans,
     transforms,
     unwrap,
 )
@@ -35,8 +37,8 @@ from keepstone.containers.source import Pieces
 KEYS = Keys()
 
 
-def unwrapped(data: bytes) -> tuple[Node, list[bytes], Unwrapped]:
-    result = unwrap(MemorySource(data), KEYS)
+def unwrapped(data: bytes, budget: Budget | None = None) -> tuple[Node, list[bytes], Unwrapped]:
+    result = unwrap(MemorySource(data), KEYS, budget)
     assert result.node is not None, result.report
     contents = writers.read_leaves(result.node, data, KEYS)
     assert writers.rebuilt(result.node, contents, KEYS) == data
@@ -153,8 +155,41 @@ def test_a_large_archive_inside_a_stream_is_unwrapped_without_holding_it() -> No
     rng = random.Random(11)
     photo = rng.randbytes(3_000_000)
     members = {"a": photo, "b": writers.text(rng, 4_000_000), "c": rng.randbytes(5_000_000), "d": photo}
-    _, contents, _ = unwrapped(writers.gzip_of(writers.zip_of(members), 1))
-    assert all(plain in contents for plain in members.values())
+    for budget in (Budget(), Budget(kept=0)):
+        _, contents, _ = unwrapped(writers.gzip_of(writers.zip_of(members), 1), budget)
+        assert all(plain in contents for plain in members.values())
+
+
+def test_plaintext_that_fits_in_memory_is_inflated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(12)
+    members = {str(number): writers.text(rng, 200_000) for number in range(5)}
+    data, inflate, inflated = writers.zip_of(members), transforms.inflate, []
+
+    def counted(
+        wbits: int, outer: Pieces, ended: Callable[[bytes], object] | None = None
+    ) -> Generator[bytes, None, None]:
+        inflated.append(wbits)
+        return inflate(wbits, outer, ended)
+
+    monkeypatch.setattr(transforms, "inflate", counted)
+    for kept, times in ((0, 10), (1_000_000, 5), (599_999, 8)):
+        inflated.clear()
+        result = unwrap(MemorySource(data), KEYS, Budget(kept=kept, threads=1))
+        assert result.node is not None
+        assert sum(len(piece) for span in spans(result.node) for piece in span.kept) <= kept
+        contents = [b"".join(leaf.pieces) for leaf in leaves(result.node, MemorySource(data), KEYS)]
+        assert all(plain in contents for plain in members.values())
+        assert len(inflated) == times, kept
+
+
+def test_plaintext_of_candidates_that_fail_and_of_archives_is_not_kept() -> None:
+    rng = random.Random(13)
+    text = writers.text(rng, 100_000)
+    inner = writers.zip_of({str(number): text for number in range(8)}, zipfile.ZIP_STORED)
+    data = writers.zip_of({"first": text, "archive": inner, "last": text}, level=3)
+    node, _, _ = unwrapped(data, Budget(kept=len(inner) + 2 * len(text), threads=1))
+    kept = [span for span in spans(node) if span.length == len(text)]
+    assert [bool(span.kept) for span in kept] == [True, *[False] * 8, True]
 
 
 @pytest.mark.parametrize("level", range(1, 10))

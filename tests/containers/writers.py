@@ -14,11 +14,12 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keepstone.containers import Keys, MemorySource, Node, leaves, rebuild
+from keepstone.containers import Concat, Keys, Literal, MemorySource, Node, Span, leaves, rebuild
 from keepstone.containers.keys import derive_archive, derive_signal, hkdf, open_backup_id
 
 WORDS = tuple(string.ascii_lowercase[at : at + 1 + at % 7] for at in range(26))
@@ -304,8 +305,22 @@ def zlib_of(data: bytes, level: int = 6) -> bytes:
 
 
 def read_leaves(node: Node, data: bytes, keys: Keys) -> list[bytes]:
-    """Return the plaintext of every leaf."""
-    return [b"".join(leaf.pieces) for leaf in leaves(node, MemorySource(data), keys)]
+    """Return the plaintext of every leaf, which is the same whether it was kept or is decoded again."""
+    contents = [b"".join(leaf.pieces) for leaf in leaves(node, MemorySource(data), keys)]
+    again = [b"".join(leaf.pieces) for leaf in leaves(forgotten(node), MemorySource(data), keys)]
+    assert again == contents
+    return contents
+
+
+def forgotten(node: Node) -> Node:
+    """Return the same expression with no plaintext in memory."""
+    if isinstance(node, Span):
+        return Span(node.offset, node.length)
+    if isinstance(node, Literal):
+        return node
+    if isinstance(node, Concat):
+        return Concat(tuple(map(forgotten, node.parts)))
+    return replace(node, inner=forgotten(node.inner))
 
 
 def rebuilt(node: Node, contents: list[bytes], keys: Keys) -> bytes:

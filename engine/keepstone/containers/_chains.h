@@ -224,21 +224,29 @@ static void enter_deep(searcher *e, unsigned end)
 {
     deep *d = e->deep;
     unsigned shift = e->set.hash_shift, mask = (1u << e->set.hash_bits) - 1;
+    uint16_t *head4 = NULL, *head8 = NULL;
+    uint32_t *head = NULL, count = 0;
+    uint64_t before = ~eight_bytes(e->window + e->entered);
     for (unsigned n = e->entered; n < end; n++) {
         uint64_t eight = eight_bytes(e->window + n);
         const uint8_t *three = e->window + n;
         unsigned slot = n & (WINDOW - 1);
-        unsigned hash = ((unsigned)three[0] << 2 * shift ^ (unsigned)three[1] << shift ^ three[2]) & mask;
-        uint16_t *head4 = d->head4 + ((uint32_t)eight * 0x9E3779B1u >> (32 - DEEP_BITS));
-        uint16_t *head8 = d->head8 + (eight * 0x9E3779B97F4A7C15u >> (64 - DEEP_BITS));
-        uint32_t found = d->head[hash];
-        d->rank[slot] = (uint16_t)(found >> 16);
-        e->previous[slot] = (uint16_t)found;
-        d->head[hash] = ((found & 0xFFFF0000) | n) + 0x10000;
-        d->previous4[slot] = *head4;
-        *head4 = (uint16_t)n;
-        d->previous8[slot] = *head8;
-        *head8 = (uint16_t)n;
+        if (eight == before) { // in a run of one byte all stands where the string before was entered
+            d->rank[slot] = (uint16_t)++count;
+            e->previous[slot] = d->previous4[slot] = d->previous8[slot] = (uint16_t)(n - 1);
+        } else {
+            head = d->head + (((unsigned)three[0] << 2 * shift ^ (unsigned)three[1] << shift ^ three[2]) & mask);
+            head4 = d->head4 + ((uint32_t)eight * 0x9E3779B1u >> (32 - DEEP_BITS));
+            head8 = d->head8 + (eight * 0x9E3779B97F4A7C15u >> (64 - DEEP_BITS));
+            count = *head >> 16;
+            d->rank[slot] = (uint16_t)count;
+            e->previous[slot] = (uint16_t)*head;
+            d->previous4[slot] = *head4;
+            d->previous8[slot] = *head8;
+            before = eight;
+        }
+        *head = (count + 1) << 16 | n;
+        *head4 = *head8 = (uint16_t)n;
     }
     e->entered = end;
 }

@@ -71,7 +71,9 @@ class Budget:
     """Time that may pass whatever the size, and after it a second for each `pace` bytes decoded."""
     pace: int = 1_000_000
     in_memory: int = 4 * 1024 * 1024
-    """Plaintext up to this size is decoded once and held."""
+    """Plaintext up to this size that is a container itself is decoded once."""
+    kept: int = 48 * 1024 * 1024
+    """So much plaintext stays in memory from its proof until it is stored; what exceeds it is decoded again."""
     threads: int = 2
 
 
@@ -102,6 +104,8 @@ class Plaintext:
 
     size: int
     head: bytes
+    kept: tuple[bytes, ...] = ()
+    """All of it, if there was room."""
 
 
 Result = TypeVar("Result")
@@ -131,6 +135,7 @@ class Context:
         self._left = budget.allowance + budget.expansion * size
         self._began = clock.monotonic()
         self._done = 0
+        self._room = budget.kept
         self._lock = threading.Lock()
 
     def spend(self, count: int) -> None:
@@ -159,6 +164,14 @@ class Context:
         finally:
             with self._lock:
                 self._began += self._clock.monotonic() - began
+
+    def take_room(self, count: int) -> bool:
+        """Return whether so many bytes may be kept; a negative count gives room back."""
+        with self._lock:
+            if count > self._room:
+                return False
+            self._room -= count
+            return True
 
     def metered(self, pieces: Pieces) -> Pieces:
         """Yield the same pieces, each accounted for."""
@@ -222,16 +235,22 @@ class Context:
 
     def descend(self, node: Transform, plain: Plaintext, source: Source, depth: int) -> Transform:
         """Return a proven transform around its plaintext, which may be a container too."""
-        inner: Node = Span(0, plain.size)
+        inner: Node = (leaf := Span(0, plain.size, plain.kept))
+
+        def reopen() -> Pieces:
+            return self.metered(iter(plain.kept)) if plain.kept else self.open(node, source)
+
         if depth < self.budget.depth and plain.size >= self.budget.smallest and self._recognise(plain.head):
             try:
                 if plain.size <= self.budget.in_memory:
-                    inside: Source = MemorySource(b"".join(self.open(node, source)))
+                    inside: Source = MemorySource(b"".join(reopen()))
                 else:
-                    inside = StreamSource(plain.size, lambda: self.open(node, source))
+                    inside = StreamSource(plain.size, reopen)
                 inner = self._examine(inside, self, depth + 1) or inner
             except Broken:
                 pass
+            if plain.kept and inner is not leaf:
+                self.take_room(-plain.size)
         return with_inner(node, inner)
 
     def part(self, source: Source, offset: int, size: int, depth: int) -> Node:
@@ -247,11 +266,13 @@ class Context:
 
 
 class Counted:
-    """Pieces that pass by: their size, and their first bytes."""
+    """Pieces that pass by: their size, their first bytes, and as long as there is room for them, all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context | None = None) -> None:
         self.size = 0
         self.head = b""
+        self._context = context
+        self._kept: list[bytes] = []
 
     def of(self, pieces: Pieces) -> Pieces:
         """Yield the same pieces."""
@@ -259,10 +280,22 @@ class Counted:
             self.size += len(piece)
             if len(self.head) < HEAD:
                 self.head += piece[: HEAD - len(self.head)]
+            if self._context is not None:
+                if self._context.take_room(len(piece)):
+                    self._kept.append(piece)
+                else:
+                    self.drop()
             yield piece
 
+    def drop(self) -> None:
+        """Keep nothing, from now on."""
+        if self._context is not None:
+            self._context.take_room(-sum(map(len, self._kept)))
+        self._kept.clear()
+        self._context = None
+
     def plaintext(self) -> Plaintext:
-        return Plaintext(self.size, self.head)
+        return Plaintext(self.size, self.head, tuple(self._kept))
 
 
 def reproduces(node: Transform, source: Source, context: Context) -> Plaintext:

@@ -131,7 +131,7 @@ class _Attempt:
         self._inflated = 0
         self._unused: int | None = None
         self._read = self._proven = 0
-        self.plain = Counted()
+        self.plain = Counted(context)
         self.cuts: list[int] = []
         """Where in the plaintext the encoder was flushed."""
 
@@ -142,6 +142,13 @@ class _Attempt:
             Broken: it is damaged.
             _Different: the candidate makes something else of its plaintext.
         """
+        try:
+            return self._run()
+        except (Broken, _Different):
+            self.plain.drop()
+            raise
+
+    def _run(self) -> int:
         hanging = b""
         inflated = self._counted(transforms.inflate(self._settings.wbits, self._outer(), self._ended))
         if self._limit >= AHEAD_FROM:

@@ -8,7 +8,7 @@ parts of a `Concat` follow one another without gaps. So a tree is read in one pa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 LITERAL_LIMIT = 256
 """Bytes between two transforms up to this length are kept in the expression; longer runs are leaves."""
@@ -20,6 +20,8 @@ class Span:
 
     offset: int
     length: int
+    kept: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Its bytes, if they are in memory anyway and are all that is inside a transform."""
 
     @property
     def end(self) -> int:
@@ -164,7 +166,7 @@ def shifted(node: Node, offset: int) -> Node:
     if isinstance(node, Literal):
         return node
     if isinstance(node, Span):
-        return Span(node.offset + offset, node.length)
+        return replace(node, offset=node.offset + offset)
     if isinstance(node, Concat):
         return Concat(tuple(shifted(part, offset) for part in node.parts))
     return replace(node, span=Span(node.span.offset + offset, node.span.length))

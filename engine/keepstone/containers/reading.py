@@ -51,6 +51,9 @@ def _leaves(node: Node, tape: Tape, keys: Keys, inside: bool) -> Iterator[Leaf]:
     elif isinstance(node, Concat):
         for part in node.parts:
             yield from _leaves(part, tape, keys, inside)
+    elif isinstance(node.inner, Span) and node.inner.kept:
+        yield Leaf(node.inner.length, iter(node.inner.kept))
+        _finish(tape.take(node.span.length))
     else:
         outer = tape.take(node.span.length)
         plain = Tape(transforms.decode(node, outer, keys))
